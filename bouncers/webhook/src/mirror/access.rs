@@ -1,4 +1,4 @@
-//! Decides who may read a list. Pure.
+//! Decides whether a request may read a list. Pure.
 
 use std::net::IpAddr;
 

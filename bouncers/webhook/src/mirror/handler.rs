@@ -27,7 +27,7 @@ const METRICS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"crowdsec-blocklist-mirror\"");
 const NO_SNIFFING: (HeaderName, HeaderValue) =
     (http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-/// When a client should ask again that came before the first decisions.
+/// When a client should ask again that was answered with 503.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("10");
 
 type Answer = Response<Full<Bytes>>;
@@ -78,9 +78,7 @@ impl Shared {
         }
         list.requests.inc();
         if !self.knows_decisions() {
-            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "decisions are not known yet\n");
-            response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
-            return response;
+            return unavailable("decisions are not known yet\n");
         }
         match Variant::parse(request.uri().query()) {
             Ok(variant) => self.list(list, variant, request, site.config.empty_is_not_found).await,
@@ -103,7 +101,7 @@ impl Shared {
         empty_is_not_found: bool,
     ) -> Answer {
         let Some(rendered) = Renderings::get(list, variant, &self.cache).await else {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "the list could not be made\n");
+            return unavailable("too many variants of the list are being made\n");
         };
         if rendered.body.is_empty() && empty_is_not_found {
             return text(StatusCode::NOT_FOUND, "no decisions available\n");
@@ -166,6 +164,12 @@ fn with_body(status: StatusCode, kind: HeaderValue, body: Bytes) -> Answer {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn unavailable(why: &'static str) -> Answer {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, why);
+    response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
     response
 }
 

@@ -1,8 +1,8 @@
 //! Renders lists once per change, and keeps the results.
 //!
 //! A rendering belongs to one generation of the cache and one variant. Requests that need the same one share it: the first
-//! renders, the others wait. Memory is bounded by [`MAX_VARIANTS`] and [`MAX_BYTES`] for each list; what was not used for
-//! longest is dropped first.
+//! renders, the others wait. Memory and work are bounded by [`MAX_VARIANTS`], [`MAX_WAITING`] and [`MAX_BYTES`] for each
+//! list; what was not used for longest is dropped first.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -31,6 +31,9 @@ use crate::config::ListFormat;
 
 /// Variants of a list that are kept.
 const MAX_VARIANTS: usize = 16;
+/// Further variants of a list that may wait to be rendered; requests for more are refused. Without this bound, requests for
+/// ever new variants would queue work without end.
+const MAX_WAITING: usize = 32;
 /// Bytes of all variants of a list; the one used last is kept whatever its size.
 const MAX_BYTES: usize = 64 << 20;
 /// A rendering is used for at least this long, however often decisions change.
@@ -69,7 +72,7 @@ pub(super) struct Renderings {
 struct Slot {
     current: ArcSwapOption<Rendered>,
     /// Held while rendering.
-    rendering: tokio::sync::Mutex<()>,
+    rendering: Arc<tokio::sync::Mutex<()>>,
     last_use: AtomicU64,
 }
 
@@ -96,28 +99,30 @@ impl Rendered {
 }
 
 impl Renderings {
-    /// The list as it is now. `None` when it could not be rendered, because the program ends.
+    /// The list as it is now. `None` when it is not rendered: too many other variants wait, or the program ends.
     pub(super) async fn get(
         list: &Arc<List>,
         variant: Variant,
         cache: &CacheHandle,
     ) -> Option<Arc<Rendered>> {
-        let slot = list.renderings.slot(&variant);
+        let slot = list.renderings.slot(&variant)?;
         let generation = cache.read().generation();
         let format = list.config.format;
         if let Some(rendered) = slot.current.load_full().filter(|it| it.is_fresh(generation, format)) {
             return Some(rendered);
         }
-        let (list, cache) = (Arc::clone(list), cache.clone());
-        // A task of its own: rendering is not lost when the client that caused it goes away.
+        // Waiting belongs to the request and ends with it; only rendering is a task of its own, one for each variant. So
+        // requests that are given up leave nothing behind but what would have been rendered anyway.
+        let rendering = Arc::clone(&slot.rendering).lock_owned().await;
+        let snapshot = cache.load();
+        if let Some(rendered) =
+            slot.current.load_full().filter(|it| it.is_fresh(snapshot.generation(), format))
+        {
+            return Some(rendered);
+        }
+        let list = Arc::clone(list);
         let task = Arc::clone(&list).renderings.tasks.spawn(async move {
-            let _rendering = slot.rendering.lock().await;
-            let snapshot = cache.load();
-            if let Some(rendered) =
-                slot.current.load_full().filter(|it| it.is_fresh(snapshot.generation(), format))
-            {
-                return Some(rendered);
-            }
+            let _rendering = rendering;
             let _renderer = RENDERERS.acquire().await.ok()?;
             let for_rendering = Arc::clone(&list);
             let rendered = spawn_blocking(move || Arc::new(render(&for_rendering, &variant, &snapshot)));
@@ -130,14 +135,16 @@ impl Renderings {
         task.await.ok().flatten()
     }
 
-    fn slot(&self, variant: &Variant) -> Arc<Slot> {
+    /// The place of a variant. `None` when as many others as there may be wait to be rendered.
+    fn slot(&self, variant: &Variant) -> Option<Arc<Slot>> {
         let mut slots = self.slots();
         let slot = match slots.get(variant) {
             Some(slot) => Arc::clone(slot),
+            None if slots.len() >= MAX_VARIANTS + MAX_WAITING => return None,
             None => Arc::clone(slots.entry(variant.clone()).or_default()),
         };
         slot.last_use.store(self.uses.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-        slot
+        Some(slot)
     }
 
     fn drop_unused(&self) {
@@ -212,4 +219,50 @@ fn now() -> Timestamp {
 fn compressed(body: &[u8]) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(body).and_then(|()| encoder.finish()).ok().map(Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_stream::channel;
+    use prometheus_client::metrics::counter::Counter;
+
+    use super::*;
+    use crate::config::{FilterConfig, ListAccess, ListConfig};
+    use crate::filter::Filter;
+
+    #[tokio::test]
+    async fn work_that_waits_is_bounded_and_requests_beyond_it_are_refused() {
+        let config = ListConfig {
+            path: "/l".to_owned(),
+            format: ListFormat::PlainText,
+            access: ListAccess::Open,
+            filter: FilterConfig::default(),
+            aggregate: false,
+        };
+        let filter = Filter::compile(&config.filter).unwrap();
+        let (renderings, requests) = (Renderings::default(), Counter::default());
+        let list = Arc::new(List { config, filter, renderings, requests });
+        let (_publisher, cache) = channel(Snapshot::default());
+        // Nothing is rendered meanwhile.
+        let busy = RENDERERS.acquire_many(2).await.unwrap();
+        let clients = TaskTracker::new();
+        let requests: Vec<_> = (0..200)
+            .map(|n| {
+                let (list, cache) = (Arc::clone(&list), cache.clone());
+                let variant = Variant { list_name: Some(n.to_string()), ..Variant::default() };
+                clients.spawn(async move { Renderings::get(&list, variant, &cache).await.is_some() })
+            })
+            .collect();
+        let refused = 200 - MAX_VARIANTS - MAX_WAITING;
+        while requests.iter().filter(|request| request.is_finished()).count() < refused {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((list.renderings.kept(), list.renderings.tasks.len()), (200 - refused, 200 - refused));
+        drop(busy);
+        let mut served = 0;
+        for request in requests {
+            served += usize::from(request.await.unwrap());
+        }
+        assert_eq!((served, list.renderings.kept()), (200 - refused, MAX_VARIANTS));
+    }
 }
