@@ -12,6 +12,7 @@ use crate::lapi::Make;
 use crate::outcome::{Doing, Outcome};
 use crate::process::Process;
 use crate::tools::{self, ToolOutput};
+use crate::wait::eventually;
 use crate::world::World;
 
 /// Its parsers and scenarios: stage and file, below the package's hub.
@@ -150,6 +151,10 @@ impl LogProcessor {
     pub fn start(&mut self, world: &World) -> Outcome {
         let mut process = world.start(&self.host, "log-processor", self.command()?)?;
         process.wait_for_log("Starting processing data")?;
+        // It reads the log from its end as of the moment it opens it, which is after that message: lines that are
+        // written before are never read.
+        let log = self.log_file();
+        eventually("the log processor has opened the log", || Ok(has_open(process.id(), &log)))?;
         self.process = Some(process);
         Ok(())
     }
@@ -188,6 +193,12 @@ impl LogProcessor {
         command.arg("-c").arg(self.config()).args(["-no-api", "-no-capi"]).current_dir(&self.folder);
         Ok(command)
     }
+}
+
+/// Whether a process has this file open.
+fn has_open(process: u32, file: &Path) -> bool {
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{process}/fd")) else { return false };
+    descriptors.flatten().any(|one| std::fs::read_link(one.path()).is_ok_and(|target| target == file))
 }
 
 /// That many irrelevant lines.
