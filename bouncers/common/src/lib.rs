@@ -10,6 +10,7 @@
 
 pub mod control;
 mod instance_lock;
+pub mod outbound;
 pub mod run;
 pub mod settings;
 mod stream_metrics;

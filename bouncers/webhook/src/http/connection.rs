@@ -110,7 +110,7 @@ impl Connection {
         Ok(Exchanged { head, body, end })
     }
 
-    /// Ends in order: with TLS the receiver is told.
+    /// Ends in order: with TLS by a `close_notify` alert.
     pub(super) async fn close(self) {
         drop(self.sender);
         if let Some(driver) = self.driver {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_bouncer::outbound::alternate_families;
 use palisade_go_compat::with_causes;
 use rustls::{AlertDescription, Error as TlsError};
 use rustls_pki_types::ServerName;
@@ -117,7 +118,7 @@ impl Dialer {
             }
         }
         match refused {
-            _ if !permitted.is_empty() => Ok(alternate_families(permitted)),
+            _ if !permitted.is_empty() => Ok(alternate_families(permitted, MAX_ADDRESSES)),
             None => Err(retry(false, format!("{} has no address", self.host))),
             Some((address, what)) => {
                 let of = match &self.host {
@@ -177,40 +178,5 @@ pub(super) fn refuses(error: &io::Error) -> bool {
                 | Alert::CertificateRequired
         ),
         _ => false,
-    }
-}
-
-/// The resolver's order, but with the families in turn, so that one that does not work takes few of the tries.
-fn alternate_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first_is_ipv4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
-    let (first, second): (Vec<_>, Vec<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv4() == first_is_ipv4);
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut alternating = Vec::new();
-    while alternating.len() < MAX_ADDRESSES {
-        let before = alternating.len();
-        alternating.extend(first.next());
-        alternating.extend(second.next());
-        if alternating.len() == before {
-            break;
-        }
-    }
-    alternating.truncate(MAX_ADDRESSES);
-    alternating
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families_take_turns() {
-        let addresses =
-            |texts: &[&str]| -> Vec<SocketAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
-        let resolved = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1", "127.0.0.2:1"]);
-        let expected = addresses(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1", "[::3]:1"]);
-        assert_eq!(alternate_families(resolved), expected);
-        let many = addresses(&["127.0.0.1:1"; 9]);
-        assert_eq!(alternate_families(many).len(), MAX_ADDRESSES);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use palisade_bouncer::outbound::alternate_families;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -61,7 +62,8 @@ impl Resolver {
             return Ok(addresses);
         }
         let resolved = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let addresses = match resolved.map(|addresses| alternate_families(addresses.collect())) {
+        let addresses = match resolved.map(|addresses| alternate_families(addresses.collect(), MAX_ADDRESSES))
+        {
             Ok(addresses) if !addresses.is_empty() => addresses,
             failed => {
                 let error = failed.err().unwrap_or_else(|| io::Error::other("the name has no address"));
@@ -79,25 +81,6 @@ impl Resolver {
         let resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
         resolved.as_ref().filter(|(at, _)| at.elapsed() < max_age).map(|(_, addresses)| addresses.clone())
     }
-}
-
-/// The resolver's order, but with the families in turn: one that does not work then costs one delay and not many.
-fn alternate_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first_is_ipv4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
-    let (first, second): (Vec<_>, Vec<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv4() == first_is_ipv4);
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut alternating = Vec::new();
-    while alternating.len() < MAX_ADDRESSES {
-        let before = alternating.len();
-        alternating.extend(first.next());
-        alternating.extend(second.next());
-        if alternating.len() == before {
-            break;
-        }
-    }
-    alternating.truncate(MAX_ADDRESSES);
-    alternating
 }
 
 type Attempt<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
@@ -152,13 +135,6 @@ mod tests {
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn families_take_turns() {
-        let resolved = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1", "127.0.0.2:1"]);
-        let expected = addresses(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1", "[::3]:1"]);
-        assert_eq!(alternate_families(resolved), expected);
     }
 
     #[tokio::test(start_paused = true)]
