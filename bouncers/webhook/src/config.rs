@@ -27,7 +27,7 @@ pub struct Config {
     pub endpoints: Vec<Arc<EndpointConfig>>,
     /// Lists served over HTTP; `None` when there are none.
     pub mirror: Option<Arc<MirrorConfig>>,
-    /// The type half of the User-Agent: `palisade-webhook` unless the file says otherwise.
+    /// The type half of the User-Agent; `palisade-webhook` by default.
     pub present_as: String,
     /// Only decisions of these scopes are pulled unless the file names others; empty for the LAPI's default.
     pub scopes: Vec<&'static str>,
@@ -52,7 +52,7 @@ pub struct EndpointConfig {
     pub parallel: usize,
     /// Repeated events on a value within this time after a delivery are held back and sent as one; zero for none.
     pub hold_repeats: Duration,
-    /// Tell everything again when the program starts: the receiver may have lost its state meanwhile.
+    /// Send everything again when the program starts: the receiver may have lost its state meanwhile.
     pub replay_at_start: bool,
     /// Keep every event until it is delivered; `None` to send only the difference to the current state.
     pub history: Option<HistoryConfig>,
@@ -142,7 +142,7 @@ pub enum Receiver {
 pub struct HttpConfig {
     /// Where messages are sent: `http` or `https`, no user information.
     pub url: Url,
-    /// `POST` unless the file says otherwise.
+    /// `POST` by default.
     pub method: Method,
     /// Fixed headers; values may be secret.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -254,20 +254,20 @@ pub struct ClientTlsConfig {
     pub insecure_skip_verify: bool,
 }
 
-/// A program that is told events.
+/// A program that events are passed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgramConfig {
     /// The program.
     pub path: PathBuf,
     /// Its arguments, in stdin mode.
     pub arguments: Vec<String>,
-    /// How it is told.
+    /// How events are passed to it.
     pub mode: ProgramMode,
     /// The environment it gets is cleared but for `PATH`, `HOME`, `LANG` when `false`.
     pub inherit_environment: bool,
 }
 
-/// How a program is told events.
+/// How events are passed to a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProgramMode {
     /// A process for each event: `add|del VALUE SECONDS SCENARIO JSON`.
@@ -310,7 +310,7 @@ pub enum ReplaceService {
         account: String,
         /// The list.
         list: String,
-        /// What becomes of IPv6 prefixes that are longer than /64; `skip` unless the file says otherwise.
+        /// What becomes of IPv6 prefixes that are longer than /64; `skip` by default.
         long_ipv6: LongIpv6,
         /// The endpoint: bearer token, TLS, allowed addresses; its URL is that of the API.
         http: Arc<HttpConfig>,
@@ -378,7 +378,7 @@ pub struct ListConfig {
     pub path: String,
     /// How it is written.
     pub format: ListFormat,
-    /// Who may read it.
+    /// Access to it.
     pub access: ListAccess,
     /// Which decisions are on it.
     pub filter: FilterConfig,
@@ -400,10 +400,10 @@ pub enum ListFormat {
     Juniper,
 }
 
-/// Who may read a list.
+/// Access to a list.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ListAccess {
-    /// Everybody who can connect.
+    /// Not restricted.
     Open,
     /// Name and password.
     Basic {

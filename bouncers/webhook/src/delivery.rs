@@ -1,4 +1,4 @@
-//! Delivers to each endpoint the difference between what it has been told and what holds, in order for each value.
+//! Delivers to each endpoint the difference between what it holds and what is in force, in order for each value.
 //!
 //! ```text
 //!  cache ─► engine: pending ─► window (difference, one commit) ─► shipments ─► sinks

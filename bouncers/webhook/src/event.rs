@@ -113,7 +113,7 @@ pub enum EventKind {
     Changed(Entry),
     /// It is no longer in force.
     Lifted(LiftCause),
-    /// It is in force: part of a snapshot, or of what is told again to a receiver that lost its state.
+    /// It is in force: part of a snapshot, or of what is sent again to a receiver that lost its state.
     Present,
 }
 

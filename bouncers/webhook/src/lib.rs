@@ -4,11 +4,11 @@
 //!                                    ┌─ filter, grouping ─► delivery ─► sink ─┬─► http (templates, signatures)
 //! CacheHandle ── changed targets ──► │                        ▲               ├─► program (arguments, standard input)
 //!  (palisade_stream)                 │                        ▼               └─► replace (whole lists: Cloudflare, AWS)
-//!                                    │                      store (what each endpoint has been told, on disk)
+//!                                    │                      store (what each endpoint holds, on disk)
 //!                                    └─ mirror ─► lists over HTTP
 //! ```
 //!
-//! Each endpoint is a task of its own: what it has been told is stored, and what it is sent is the difference between that
+//! Each endpoint is a task of its own: what it holds is stored, and what it is sent is the difference between that
 //! and the current snapshot. [`Config`](config::Config) is the checked configuration.
 
 pub mod config;

@@ -93,7 +93,7 @@ impl Sink for ProgramSink {
 
     async fn lost(&mut self) -> String {
         match &mut self.0 {
-            // What a program that ran to its end was told is its own to keep.
+            // A program that ran to its end keeps what it received.
             Kind::Arguments(_) => std::future::pending().await,
             Kind::StandardInput(sink) => sink.lost().await,
         }

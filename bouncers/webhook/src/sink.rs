@@ -50,7 +50,7 @@ pub trait Sink: Send + 'static {
     /// Delivers a message. Dropping the future abandons the delivery; it then counts as perhaps received.
     fn deliver(&mut self, message: &Message) -> impl Future<Output = Outcome> + Send;
 
-    /// Resolves when the receiver has lost what it was told, so that everything must be sent again. Only polled while
+    /// Resolves when the receiver has lost its state, so that everything must be sent again. Only polled while
     /// nothing is being delivered.
     fn lost(&mut self) -> impl Future<Output = String> + Send {
         pending()
@@ -83,7 +83,7 @@ pub enum Outcome {
     Partly(Vec<(usize, Failure)>),
     /// The receiver has not accepted the message.
     Failed(Failure),
-    /// The receiver has lost what it was told before, such as a program that was started again.
+    /// The receiver has lost its state, such as a program that was started again.
     Lost(String),
 }
 

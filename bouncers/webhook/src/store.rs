@@ -1,8 +1,8 @@
-//! Stores durably what one endpoint has been told, in one file. Synchronous: to be called where blocking is allowed.
+//! Stores durably what one endpoint holds, in one file. Synchronous: to be called where blocking is allowed.
 //!
 //! ```text
 //!   Store ── one redb file: opened, opened again after an error, set aside when unusable (open, medium)
-//!     ├─ told      value ─► what the endpoint has confirmed, and the attempt that may have arrived
+//!     ├─ values    value ─► what the endpoint has confirmed, and the attempt that may have arrived
 //!     ├─ queue     number ─► event, with `keep_history` (apply drops what exceeds the limits)
 //!     ├─ dead      number ─► event that was given up
 //!     └─ meta      state of the endpoint, counters, version of the format
@@ -33,11 +33,11 @@ use redb::{Durability, ReadableDatabase as _, ReadableTableMetadata as _};
 pub use self::error::StoreError;
 pub use self::record::{
     Attempt, Commit, Committed, Counts, DEFAULT_CACHE_BYTES, DeadLetter, Dropped, EndpointState,
-    MAX_DROPPED_BY_COMMIT, MAX_REASON_BYTES, PausedState, StoreLimits, Told,
+    MAX_DROPPED_BY_COMMIT, MAX_REASON_BYTES, PausedState, StoreLimits, ValueRecord,
 };
 
 use self::error::Problem;
-use self::format::{decode_dead_letter, decode_event, decode_told};
+use self::format::{decode_dead_letter, decode_event, decode_record};
 use self::medium::{FileMedium, Medium};
 use self::open::{Open, open_or_begin};
 use crate::event::{Event, Value};
@@ -50,7 +50,7 @@ const MAX_UNSYNCED_COMMITS: u32 = 64;
 /// ```
 /// use palisade_cache::Timestamp;
 /// use palisade_webhook::event::Value;
-/// use palisade_webhook::store::{Attempt, Commit, Store, StoreLimits, Told};
+/// use palisade_webhook::store::{Attempt, Commit, Store, StoreLimits, ValueRecord};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let directory = tempfile::tempdir()?;
@@ -60,12 +60,12 @@ const MAX_UNSYNCED_COMMITS: u32 = 64;
 ///
 /// // Before a message is sent: what the endpoint holds if it arrives.
 /// let attempted = Some(Attempt { entries: Vec::new(), maybe: Vec::new(), sequence: 1 });
-/// let told = vec![(value.clone(), Some(Told { entries: Vec::new(), attempted }))];
-/// store.commit(&Commit { told, durable: true, ..Commit::default() }, Timestamp::from_millis(0))?;
+/// let records = vec![(value.clone(), Some(ValueRecord { entries: Vec::new(), attempted }))];
+/// store.commit(&Commit { records, durable: true, ..Commit::default() }, Timestamp::from_millis(0))?;
 /// drop(store);
 ///
 /// let store = Store::open(&path, StoreLimits::default())?;
-/// assert!(store.told(&[value])?[0].as_ref().is_some_and(|told| told.attempted.is_some()));
+/// assert!(store.records(&[value])?[0].as_ref().is_some_and(|record| record.attempted.is_some()));
 /// # Ok(())
 /// # }
 /// ```
@@ -127,14 +127,14 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn told(&self, values: &[Value]) -> Result<Vec<Option<Told>>, StoreError> {
+    pub fn records(&self, values: &[Value]) -> Result<Vec<Option<ValueRecord>>, StoreError> {
         self.run(|open| {
             let transaction = open.database.begin_read()?;
-            let table = transaction.open_table(tables::TOLD)?;
+            let table = transaction.open_table(tables::VALUES)?;
             let mut found = Vec::with_capacity(values.len());
             for value in values {
                 let record = table.get(value.to_key().as_slice())?;
-                found.push(record.map(|record| decode_told(record.value(), &mut open.labels)).transpose()?);
+                found.push(record.map(|record| decode_record(record.value(), &mut open.labels)).transpose()?);
             }
             Ok(found)
         })
@@ -144,17 +144,17 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn scan(&self, after: Option<&Value>, limit: usize) -> Result<Vec<(Value, Told)>, StoreError> {
+    pub fn scan(&self, after: Option<&Value>, limit: usize) -> Result<Vec<(Value, ValueRecord)>, StoreError> {
         self.run(|open| {
             let transaction = open.database.begin_read()?;
-            let table = transaction.open_table(tables::TOLD)?;
+            let table = transaction.open_table(tables::VALUES)?;
             let after = after.map(Value::to_key);
             let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let mut found = Vec::new();
             for row in table.range::<&[u8]>((start, Bound::Unbounded))?.take(limit) {
                 let (key, record) = row?;
                 let value = Value::from_key(key.value()).map_err(|_| codec::Malformed)?;
-                found.push((value, decode_told(record.value(), &mut open.labels)?));
+                found.push((value, decode_record(record.value(), &mut open.labels)?));
             }
             Ok(found)
         })
@@ -175,7 +175,7 @@ impl Store {
             let Open { labels, counters, .. } = open;
             let committed = apply::apply(&transaction, commit, now, &self.limits, labels, counters)?;
             open.counts = Counts {
-                told: transaction.open_table(tables::TOLD)?.len()?,
+                records: transaction.open_table(tables::VALUES)?.len()?,
                 queued: transaction.open_table(tables::QUEUE)?.len()?,
                 dead: transaction.open_table(tables::DEAD)?.len()?,
                 queued_bytes: open.counters.queued_bytes,

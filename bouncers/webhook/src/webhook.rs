@@ -99,7 +99,7 @@ impl Bouncer for Webhook {
         let file = document.parse_into::<ConfigFile>(problems)?;
         let files = Files { secret: &|path| read_secret(NAME, path), text: &read_text };
         match file.check(files) {
-            Ok((config, _)) if !config.endpoints.is_empty() => {
+            Ok(config) if !config.endpoints.is_empty() => {
                 // Not silently: whoever configures an endpoint relies on its deliveries.
                 problems.add(
                     "endpoints",
@@ -107,7 +107,7 @@ impl Bouncer for Webhook {
                 );
                 None
             }
-            Ok((config, notes)) => Some(Checked { config, notes }),
+            Ok(config) => Some(Checked { config, notes: Vec::new() }),
             Err(more) => {
                 problems.extend(more);
                 None

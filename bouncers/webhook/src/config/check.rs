@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_bouncer::run::Note;
 use palisade_client::Secret;
 use palisade_daemon::Problems;
 
@@ -65,12 +64,12 @@ pub fn read_text(path: &Path) -> Result<String, String> {
 }
 
 impl ConfigFile {
-    /// Checks everything and reports all problems at once, or returns the configuration with messages for the operator.
+    /// Checks everything and reports all problems at once, or returns the configuration.
     ///
     /// # Errors
     /// All problems, with their keys.
-    pub fn check(self, files: Files<'_>) -> Result<(Config, Vec<Note>), Problems> {
-        let mut check = Check { wrong: Problems::new(), notes: Vec::new(), files };
+    pub fn check(self, files: Files<'_>) -> Result<Config, Problems> {
+        let mut check = Check { wrong: Problems::new(), files };
         let entries = self.endpoints.unwrap_or_default();
         if entries.is_empty() && self.mirror.is_none() {
             check.wrong.add(
@@ -103,14 +102,12 @@ impl ConfigFile {
         {
             check.wrong.add("present_as", "it must consist of letters, digits and hyphens");
         }
-        let Check { wrong, notes, .. } = check;
-        wrong.or((Config { endpoints, mirror, present_as, scopes: Vec::new() }, notes))
+        check.wrong.or(Config { endpoints, mirror, present_as, scopes: Vec::new() })
     }
 }
 
 struct Check<'a> {
     wrong: Problems,
-    notes: Vec<Note>,
     files: Files<'a>,
 }
 

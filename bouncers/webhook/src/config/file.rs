@@ -128,7 +128,7 @@ pub struct ConfigFile {
     pub mirror: Option<MirrorFile>,
 }
 
-/// An entry of `endpoints`: one of `url`, `program` and `replace` says what it is.
+/// An entry of `endpoints`; one of `url`, `program` and `replace` determines its kind.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct EndpointFile {
@@ -138,7 +138,7 @@ pub struct EndpointFile {
     pub events: Option<Grouping>,
     /// Which decisions; all by default.
     pub filter: Option<FilterFile>,
-    /// `snapshot` or `skip`; by default as the template says.
+    /// `snapshot` or `skip`; the template has the default.
     pub initial: Option<Initial>,
     /// Time between full snapshots; none by default.
     pub snapshot_interval: Option<GoDuration>,
@@ -148,7 +148,7 @@ pub struct EndpointFile {
     pub parallel: Option<usize>,
     /// Hold back repeated events on a value for so long; not by default.
     pub hold_repeats: Option<GoDuration>,
-    /// Tell everything again at each start; on by default for programs only.
+    /// Send everything again at each start; on by default for programs only.
     pub replay_at_start: Option<bool>,
     /// Deliver every event and not only the difference to the current state; off by default.
     pub keep_history: Option<bool>,
@@ -224,7 +224,7 @@ pub struct FilterFile {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct BatchFile {
-    /// Most events in a message; by default as the template says, 100 for `json`.
+    /// Most events in a message; the template has the default, 100 for `json`.
     pub events: Option<usize>,
     /// Longest body; 1MB by default.
     pub size: Option<String>,
@@ -302,7 +302,7 @@ pub struct TlsFile {
     pub insecure_skip_verify: Option<bool>,
 }
 
-/// How a program is told events.
+/// How events are passed to a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProgramModeFile {

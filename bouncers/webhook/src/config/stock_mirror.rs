@@ -294,7 +294,7 @@ fn access(
         "" | "none" => Some(ListAccess::Open),
         "basic" => {
             let password = file.password.unwrap_or_else(|| Secret::new(""));
-            // A list that everybody can read with `:` as credentials is not what `basic` was written for.
+            // `basic` without name and password would accept the credentials `:`.
             if file.user.as_deref().unwrap_or_default().is_empty() && password.is_empty() {
                 wrong.add(format!("{key}.user"), "basic authentication needs `user` and `password`");
                 return None;

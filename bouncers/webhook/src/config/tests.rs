@@ -23,8 +23,7 @@ fn parse(text: &str) -> Result<Config, String> {
             false => Err(format!("cannot read {}", path.display())),
         },
     };
-    let checked = file.unwrap().check(files);
-    checked.map(|(config, _)| config).map_err(|problems| document.locate(problems).to_string())
+    file.unwrap().check(files).map_err(|problems| document.locate(problems).to_string())
 }
 
 fn endpoint(keys: &str) -> Result<Arc<EndpointConfig>, String> {

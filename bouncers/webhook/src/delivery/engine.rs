@@ -33,7 +33,7 @@ use super::sweep::{Sweep, SweepKind};
 use crate::config::{EndpointConfig, Initial};
 use crate::event::Value;
 use crate::sink::Message;
-use crate::store::{DeadLetter, EndpointState, Store, Told};
+use crate::store::{DeadLetter, EndpointState, Store, ValueRecord};
 use crate::view::Texts;
 
 /// Values or queued events that are made into messages at once, with one commit.
@@ -75,7 +75,7 @@ pub struct Engine {
     sweep: Option<Sweep>,
     wants_reconcile: bool,
     wants_adopt: bool,
-    wants_retell: bool,
+    wants_resend: bool,
     run: Option<SnapshotRun>,
     snapshot_base: Timestamp,
     replays: VecDeque<(u64, DeadLetter)>,
@@ -93,7 +93,7 @@ pub struct Engine {
     circuit: Circuit,
 
     /// Confirmed and not stored yet.
-    confirmed: HashMap<Value, Option<Told>>,
+    confirmed: HashMap<Value, Option<ValueRecord>>,
     dequeued: Vec<u64>,
     dead: Vec<DeadLetter>,
     unsaved_since: Option<Timestamp>,
@@ -142,7 +142,7 @@ impl Engine {
             sweep: None,
             wants_reconcile: false,
             wants_adopt: false,
-            wants_retell: false,
+            wants_resend: false,
             run: None,
             snapshot_base,
             replays: VecDeque::new(),
@@ -172,12 +172,12 @@ impl Engine {
             // A new store must not give the ids of the one before it to other changes.
             self.state.sequence = u64::try_from(now.as_millis()).unwrap_or(0).saturating_mul(1000);
         }
-        self.wants_retell = self.state.lost;
+        self.wants_resend = self.state.lost;
         match (self.state.initialised, self.config.initial) {
             (true, _) => self.wants_reconcile = true,
             (false, Initial::Snapshot) => {
                 // Some of it may have been sent before a crash, and may be gone since.
-                self.wants_reconcile = self.store.counts().told > 0;
+                self.wants_reconcile = self.store.counts().records > 0;
                 self.snapshot_wanted();
             }
             (false, Initial::Skip) => self.wants_adopt = true,
@@ -207,7 +207,7 @@ impl Engine {
         }
     }
 
-    /// The receiver has lost what it was told.
+    /// The receiver has lost its state.
     pub fn lost(&mut self, reason: &str, now: Timestamp) {
         tracing::info!(
             endpoint = %self.config.name,
@@ -215,7 +215,7 @@ impl Engine {
             "the receiver has lost its state; it is sent again"
         );
         self.state.lost = true;
-        self.wants_retell = true;
+        self.wants_resend = true;
         if self.sweep.as_ref().is_some_and(|sweep| sweep.kind == SweepKind::Present) && self.run.is_none() {
             self.sweep = None;
         }

@@ -1,4 +1,4 @@
-//! Holds the values whose state may differ from what an endpoint has been told, in order and bounded. Pure.
+//! Holds the values whose state may differ from what an endpoint holds, in order and bounded. Pure.
 //!
 //! ```text
 //!            push                    take                      done

@@ -109,23 +109,23 @@ pub(super) fn not_accepted(events: &[Event], failed: &[usize]) -> Vec<Event> {
 }
 
 impl Known {
-    pub(super) fn of(told: Option<crate::store::Told>) -> (Self, Option<u64>) {
-        let Some(told) = told else { return (Self::default(), None) };
-        match told.attempted {
-            None => (Self::confirmed(told.entries), None),
+    pub(super) fn of(record: Option<crate::store::ValueRecord>) -> (Self, Option<u64>) {
+        let Some(record) = record else { return (Self::default(), None) };
+        match record.attempted {
+            None => (Self::confirmed(record.entries), None),
             Some(attempted) => (
-                Self { certain: told.entries, maybe: attempted.maybe, attempt: Some(attempted.entries) },
+                Self { certain: record.entries, maybe: attempted.maybe, attempt: Some(attempted.entries) },
                 Some(attempted.sequence),
             ),
         }
     }
 
-    pub(super) fn into_told(self, sequence: u64) -> Option<crate::store::Told> {
+    pub(super) fn into_record(self, sequence: u64) -> Option<crate::store::ValueRecord> {
         if self.is_nothing() {
             return None;
         }
         let Self { certain, maybe, attempt } = self;
         let attempted = attempt.map(|entries| crate::store::Attempt { entries, maybe, sequence });
-        Some(crate::store::Told { entries: certain, attempted })
+        Some(crate::store::ValueRecord { entries: certain, attempted })
     }
 }

@@ -17,6 +17,13 @@ pub(super) enum Stage {
     Completing,
 }
 
+impl Stage {
+    /// Whether its first mark has been accepted.
+    pub(super) fn is_begun(self) -> bool {
+        !matches!(self, Self::Wanted | Self::Starting)
+    }
+}
+
 /// A snapshot under way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SnapshotRun {

@@ -1,11 +1,11 @@
-//! Goes through everything an endpoint has been told and everything in force, piece by piece with little memory. Pure
+//! Iterates over everything an endpoint holds and everything in force, in pieces that need little memory. Pure
 //! but for reading the store.
 
 use palisade_cache::Snapshot;
 
 use super::pending::Marks;
 use crate::event::Value;
-use crate::store::{Store, StoreError, Told};
+use crate::store::{Store, StoreError, ValueRecord};
 
 /// Values read at once.
 pub(super) const SWEEP_CHUNK: usize = 2048;
@@ -23,8 +23,8 @@ pub(super) enum SweepKind {
 
 #[derive(Debug)]
 enum Position {
-    /// Values that the endpoint has been told, after this one.
-    Told(Option<Value>),
+    /// Stored values, after this one.
+    Stored(Option<Value>),
     /// Targets of the snapshot, from this position.
     Targets(usize),
     End,
@@ -43,7 +43,7 @@ pub(super) struct Sweep {
 #[derive(Debug)]
 pub(super) enum Piece {
     /// With what is stored of them.
-    Told(Vec<(Value, Told)>),
+    Stored(Vec<(Value, ValueRecord)>),
     /// Of the snapshot.
     Targets(Vec<Value>),
     /// There are no more.
@@ -53,7 +53,7 @@ pub(super) enum Piece {
 impl Sweep {
     pub(super) fn new(kind: SweepKind, snapshot: Snapshot) -> Self {
         let position = match kind {
-            SweepKind::Reconcile => Position::Told(None),
+            SweepKind::Reconcile => Position::Stored(None),
             SweepKind::Present | SweepKind::Adopt => Position::Targets(0),
         };
         Self { kind, snapshot, position }
@@ -75,13 +75,13 @@ impl Sweep {
     /// Moves on by one piece.
     pub(super) fn next(&mut self, store: &Store) -> Result<Piece, StoreError> {
         match &self.position {
-            Position::Told(after) => {
+            Position::Stored(after) => {
                 let rows = store.scan(after.as_ref(), SWEEP_CHUNK)?;
                 self.position = match rows.last() {
-                    Some((last, _)) if rows.len() == SWEEP_CHUNK => Position::Told(Some(last.clone())),
+                    Some((last, _)) if rows.len() == SWEEP_CHUNK => Position::Stored(Some(last.clone())),
                     _ => Position::Targets(0),
                 };
-                Ok(Piece::Told(rows))
+                Ok(Piece::Stored(rows))
             }
             Position::Targets(from) => {
                 let mut position = *from;

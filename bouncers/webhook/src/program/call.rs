@@ -1,4 +1,4 @@
-//! Determines what a program is told of an event. Pure.
+//! Determines how a program is called for an event. Pure.
 
 use crate::event::{Entry, Event, EventKind};
 use crate::sink::Message;
@@ -13,7 +13,7 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// As programs are told.
+    /// As passed to programs.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Add => "add",
@@ -22,7 +22,7 @@ impl Action {
     }
 }
 
-/// What a program is told of an event, in order.
+/// The calls for an event, in order.
 pub(super) fn calls(event: &Event) -> impl Iterator<Item = (Action, &Entry)> {
     let replaced = match &event.kind {
         // Programs identify a decision by value and type, so one of another type is another decision to them.
@@ -33,7 +33,7 @@ pub(super) fn calls(event: &Event) -> impl Iterator<Item = (Action, &Entry)> {
     replaced.into_iter().chain([(action, &event.entry)])
 }
 
-/// Logs how much is told, in the stock bouncer's words.
+/// Logs the number of changes in the stock bouncer's words.
 pub(super) fn log_counts(message: &Message) {
     let in_force = message.events.iter().filter(|event| event.kind.is_in_force()).count();
     for (verb, count) in [("deleting", message.events.len() - in_force), ("adding", in_force)] {
@@ -49,17 +49,17 @@ mod tests {
 
     #[test]
     fn a_program_is_told_add_and_del_and_both_when_the_type_changes() {
-        let told = |kind: EventKind| -> Vec<(Action, String)> {
+        let calls = |kind: EventKind| -> Vec<(Action, String)> {
             let event = event("192.0.2.1/32", kind);
             calls(&event).map(|(action, entry)| (action, entry.remediation.to_string())).collect()
         };
         let ban = || "ban".to_owned();
-        assert_eq!(told(EventKind::Added), [(Action::Add, ban())]);
-        assert_eq!(told(EventKind::Present), [(Action::Add, ban())]);
-        assert_eq!(told(EventKind::Lifted(LiftCause::Expired)), [(Action::Del, ban())]);
-        assert_eq!(told(EventKind::Changed(entry("ban"))), [(Action::Add, ban())]);
+        assert_eq!(calls(EventKind::Added), [(Action::Add, ban())]);
+        assert_eq!(calls(EventKind::Present), [(Action::Add, ban())]);
+        assert_eq!(calls(EventKind::Lifted(LiftCause::Expired)), [(Action::Del, ban())]);
+        assert_eq!(calls(EventKind::Changed(entry("ban"))), [(Action::Add, ban())]);
         assert_eq!(
-            told(EventKind::Changed(entry("captcha"))),
+            calls(EventKind::Changed(entry("captcha"))),
             [(Action::Del, "captcha".to_owned()), (Action::Add, ban())]
         );
     }

@@ -110,7 +110,7 @@ impl RunningProgram {
         Ended { error, output: errors.end().await }
     }
 
-    /// The end of a program that has closed its input. What goes on without it cannot be told anything.
+    /// The end of a program that has closed its input. A process that continues without it receives nothing more.
     pub(super) async fn ended_after_closed_input(&mut self) -> Ended {
         if let Ok(ended) = timeout(CLOSED_INPUT_TIMEOUT, self.ended()).await {
             return ended;
@@ -126,7 +126,10 @@ impl RunningProgram {
         if timeout(stop_timeout, self.process.wait()).await.is_ok() {
             return;
         }
-        warn!(timeout = ?stop_timeout, "custom program has not ended after its input; terminating it");
+        warn!(
+            timeout_seconds = stop_timeout.as_secs_f64(),
+            "custom program has not ended after its input; terminating it"
+        );
         self.group.signal(Signal::TERM);
         if timeout(TERM_TIMEOUT, self.process.wait()).await.is_err() {
             warn!("custom program has not ended after SIGTERM; killing it");

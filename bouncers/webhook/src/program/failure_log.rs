@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// Between two log lines on the same kind of failure.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The most kinds that are told apart; programs have few exit codes.
+/// The most kinds that are distinguished; programs have few exit codes.
 const MAX_KINDS: usize = 64;
 
 /// When each kind of failure was logged, and how often it happened since.

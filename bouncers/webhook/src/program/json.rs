@@ -8,7 +8,7 @@ use palisade_go_compat::GoDuration;
 use super::call::{Action, calls};
 use crate::event::{Entry, Event, Value};
 
-/// Appends what a program is told of an event, a line each: a decision with its `action`.
+/// Appends the lines for an event: of each change the decision with its `action`.
 pub fn append_lines(out: &mut String, event: &Event, now: Timestamp) {
     for (action, entry) in calls(event) {
         append_decision(out, &event.value, entry, now, Some(action));

@@ -49,7 +49,7 @@ pub(super) struct StandardInputSink {
     read_timeout: Duration,
     state: State,
     starts: u32,
-    /// Why what the program was told before is lost, until it has been reported.
+    /// Why the program's state is lost, until it has been reported.
     lost: Option<String>,
     input: Input,
     max_starts_exceeded: mpsc::Sender<MaxStartsExceeded>,

@@ -4,10 +4,10 @@ use palisade_cache::Timestamp;
 use redb::{ReadableTable as _, ReadableTableMetadata as _, Table, WriteTransaction};
 
 use super::error::Problem;
-use super::format::{decode_event, encode_dead_letter, encode_event, encode_told};
+use super::format::{decode_event, encode_dead_letter, encode_event, encode_record};
 use super::labels::Labels;
 use super::record::{Commit, Committed, Dropped, MAX_DROPPED_BY_COMMIT, StoreLimits, is_too_old};
-use super::tables::{Counters, DEAD, LABELS, META, QUEUE, TOLD, write_rows};
+use super::tables::{Counters, DEAD, LABELS, META, QUEUE, VALUES, write_rows};
 use crate::config::HistoryConfig;
 use crate::event::{Event, Value};
 
@@ -25,7 +25,7 @@ pub(super) fn apply(
     labels: &mut Labels,
     counters: &mut Counters,
 ) -> Result<Committed, Problem> {
-    write_told(transaction, &commit.told, labels)?;
+    write_records(transaction, &commit.records, labels)?;
     let mut committed = Committed::default();
     update_queue(transaction, commit, now, limits.history.as_ref(), (labels, counters), &mut committed)?;
     update_dead(transaction, commit, limits.max_dead_letters, counters, &mut committed.dropped)?;
@@ -37,19 +37,19 @@ pub(super) fn apply(
     Ok(committed)
 }
 
-fn write_told(
+fn write_records(
     transaction: &WriteTransaction,
-    told: &[(Value, Option<super::Told>)],
+    records: &[(Value, Option<super::ValueRecord>)],
     labels: &mut Labels,
 ) -> Result<(), Problem> {
-    if told.is_empty() {
+    if records.is_empty() {
         return Ok(());
     }
-    let mut table = transaction.open_table(TOLD)?;
-    for (value, told) in told {
+    let mut table = transaction.open_table(VALUES)?;
+    for (value, record) in records {
         let key = value.to_key();
-        match told.as_ref().filter(|told| !told.is_nothing()) {
-            Some(told) => drop(table.insert(key.as_slice(), encode_told(told, labels).as_slice())?),
+        match record.as_ref().filter(|record| !record.is_nothing()) {
+            Some(record) => drop(table.insert(key.as_slice(), encode_record(record, labels).as_slice())?),
             None => drop(table.remove(key.as_slice())?),
         }
     }

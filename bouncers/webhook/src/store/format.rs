@@ -3,7 +3,7 @@
 //! ```text
 //!   text    2·number of a label, or 2·length + 1 and the bytes
 //!   entry   remediation, origin, scenario, end, LAPI's id
-//!   told    entries, 0 | 1 sequence, entries, entries it may hold besides
+//!   values  entries, 0 | 1 sequence, entries, entries it may hold besides
 //!   event   id, value, kind (0 added, 1 changed + old entry, 2…4 lifted, 5 present), entry, time
 //! ```
 //!
@@ -15,7 +15,7 @@ use palisade_cache::Timestamp;
 
 use super::codec::{Malformed, Reader, Writer};
 use super::labels::Labels;
-use super::record::{Attempt, DeadLetter, EndpointState, PausedState, Told, bounded};
+use super::record::{Attempt, DeadLetter, EndpointState, PausedState, ValueRecord, bounded};
 use crate::event::{Entry, Event, EventId, EventKind, LiftCause, Value};
 
 /// The version of everything below. A file of another version is set aside.
@@ -27,11 +27,11 @@ enum Texts<'a> {
     Full,
 }
 
-pub(super) fn encode_told(told: &Told, labels: &mut Labels) -> Vec<u8> {
+pub(super) fn encode_record(record: &ValueRecord, labels: &mut Labels) -> Vec<u8> {
     let mut writer = Writer::default();
     let mut texts = Texts::Numbered(labels);
-    write_entries(&mut writer, &told.entries, &mut texts);
-    match &told.attempted {
+    write_entries(&mut writer, &record.entries, &mut texts);
+    match &record.attempted {
         None => writer.byte(0),
         Some(attempt) => {
             writer.byte(1);
@@ -43,7 +43,7 @@ pub(super) fn encode_told(told: &Told, labels: &mut Labels) -> Vec<u8> {
     writer.finish()
 }
 
-pub(super) fn decode_told(bytes: &[u8], labels: &mut Labels) -> Result<Told, Malformed> {
+pub(super) fn decode_record(bytes: &[u8], labels: &mut Labels) -> Result<ValueRecord, Malformed> {
     let mut reader = Reader::new(bytes);
     let entries = read_entries(&mut reader, labels)?;
     let attempted = match reader.byte()? {
@@ -56,12 +56,12 @@ pub(super) fn decode_told(bytes: &[u8], labels: &mut Labels) -> Result<Told, Mal
         _ => return Err(Malformed),
     };
     reader.finish()?;
-    Ok(Told { entries, attempted })
+    Ok(ValueRecord { entries, attempted })
 }
 
 /// The numbers of the labels in a record.
-pub(super) fn labels_of(told: &[u8], mut used: impl FnMut(u64)) -> Result<(), Malformed> {
-    let mut reader = Reader::new(told);
+pub(super) fn labels_of(record: &[u8], mut used: impl FnMut(u64)) -> Result<(), Malformed> {
+    let mut reader = Reader::new(record);
     let mut entries = |reader: &mut Reader<'_>| {
         for _ in 0..reader.number()? {
             for _ in 0..3 {

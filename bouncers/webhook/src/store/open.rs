@@ -9,7 +9,7 @@ use super::format::labels_of;
 use super::labels::{Labels, MAX_LABELS};
 use super::medium::{Backend, Medium};
 use super::record::{Counts, EndpointState};
-use super::tables::{self, Counters, DEAD, LABELS, QUEUE, TOLD, read_labels, read_rows};
+use super::tables::{self, Counters, DEAD, LABELS, QUEUE, VALUES, read_labels, read_rows};
 
 /// Smallest file that is made smaller.
 const MIN_COMPACTED_BYTES: u64 = 8 << 20;
@@ -110,12 +110,12 @@ impl Open {
         let transaction = database.begin_read()?;
         let (state, counters) = read_rows(&transaction)?;
         let labels = read_labels(&transaction)?;
-        let told = transaction.open_table(TOLD)?.len()?;
+        let records = transaction.open_table(VALUES)?.len()?;
         let queued = transaction.open_table(QUEUE)?.len()?;
         let dead = transaction.open_table(DEAD)?.len()?;
         let Counters { queued_bytes, dropped, .. } = counters;
         drop(transaction);
-        let counts = Counts { told, queued, queued_bytes, dead, dropped };
+        let counts = Counts { records, queued, queued_bytes, dead, dropped };
         Ok(Self { database, labels, counters, state, counts, unsynced: 0 })
     }
 
@@ -127,7 +127,7 @@ impl Open {
         }
         let mut used = vec![false; MAX_LABELS];
         let transaction = self.database.begin_read()?;
-        for row in transaction.open_table(TOLD)?.iter()? {
+        for row in transaction.open_table(VALUES)?.iter()? {
             labels_of(row?.1.value(), |number| {
                 if let Some(used) = usize::try_from(number).ok().and_then(|number| used.get_mut(number)) {
                     *used = true;

@@ -38,7 +38,7 @@ impl Default for StoreLimits {
 
 /// What an endpoint holds of a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct ValueRecord {
     /// What it has confirmed.
     pub entries: Vec<Entry>,
     /// The delivery under way, or one that ended without an answer: the endpoint holds these entries or the confirmed
@@ -46,7 +46,7 @@ pub struct Told {
     pub attempted: Option<Attempt>,
 }
 
-impl Told {
+impl ValueRecord {
     /// Whether it says no more than no record at all.
     pub fn is_nothing(&self) -> bool {
         self.entries.is_empty() && self.attempted.is_none()
@@ -68,7 +68,7 @@ pub struct Attempt {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commit {
     /// New records of values; `None` removes.
-    pub told: Vec<(Value, Option<Told>)>,
+    pub records: Vec<(Value, Option<ValueRecord>)>,
     /// Events for the end of the queue.
     pub enqueue: Vec<Event>,
     /// Events that leave the queue, by number. Those that are gone already are ignored.
@@ -128,7 +128,7 @@ pub struct EndpointState {
     pub last_snapshot_at: Option<Timestamp>,
     /// Whether the endpoint has been sent what it is sent first. `false` in a new store.
     pub initialised: bool,
-    /// The endpoint lost what it had been told, and has not been told all of it again.
+    /// The endpoint lost its state, and not all of it has been sent again.
     pub lost: bool,
     /// Why it is sent nothing.
     pub paused: Option<PausedState>,
@@ -153,7 +153,7 @@ pub struct PausedState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Values with a record.
-    pub told: u64,
+    pub records: u64,
     /// Queued events.
     pub queued: u64,
     /// Their size as stored.

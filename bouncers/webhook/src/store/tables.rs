@@ -9,7 +9,7 @@ use super::labels::Labels;
 use super::record::{Dropped, EndpointState};
 
 /// Value to what the endpoint holds of it.
-pub(super) const TOLD: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("told");
+pub(super) const VALUES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("values");
 /// Number to event.
 pub(super) const QUEUE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("queue");
 /// Number to dead letter.
@@ -60,7 +60,7 @@ impl Counters {
 
 /// Makes the tables of a new file.
 pub(super) fn create(transaction: &WriteTransaction) -> Result<(), Problem> {
-    transaction.open_table(TOLD)?;
+    transaction.open_table(VALUES)?;
     transaction.open_table(QUEUE)?;
     transaction.open_table(DEAD)?;
     transaction.open_table(LABELS)?;

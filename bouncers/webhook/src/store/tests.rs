@@ -31,13 +31,13 @@ fn entry(scenario: &str, until: i64) -> Entry {
     }
 }
 
-fn told(scenario: &str, until: i64) -> Told {
-    Told { entries: vec![entry(scenario, until)], attempted: None }
+fn record(scenario: &str, until: i64) -> ValueRecord {
+    ValueRecord { entries: vec![entry(scenario, until)], attempted: None }
 }
 
-fn attempt(scenario: &str, until: i64, sequence: u64) -> Told {
+fn attempt(scenario: &str, until: i64, sequence: u64) -> ValueRecord {
     let (entries, maybe) = (vec![entry(scenario, until)], vec![entry("crowdsecurity/earlier", until - 1)]);
-    Told { entries: Vec::new(), attempted: Some(Attempt { entries, maybe, sequence }) }
+    ValueRecord { entries: Vec::new(), attempted: Some(Attempt { entries, maybe, sequence }) }
 }
 
 fn event(number: u32, at: i64) -> Event {

@@ -16,7 +16,7 @@ const MAX_NAME: usize = 64;
 const MAX_PARALLEL: usize = 64;
 /// The most events in a message.
 const MAX_BATCH: usize = 1000;
-/// The most events that a program is told at once.
+/// The most events passed to a program at once.
 const MAX_PROGRAM_BATCH: usize = 10_000;
 /// The longest body of a message.
 const MAX_BODY: u64 = 16 << 20;

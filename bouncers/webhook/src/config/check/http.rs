@@ -40,7 +40,7 @@ impl Check<'_> {
         let mut headers = Vec::new();
         let mut method = Method::POST;
         let grouping = file.events.unwrap_or(Grouping::Value);
-        let body = self.body(key, file, grouping);
+        let (body, max_events) = self.body(key, file, grouping);
         if let TemplateSource::Ready(name) = &body.template
             && let Some(ready) = READY.iter().find(|ready| ready.name == name)
         {
@@ -49,9 +49,7 @@ impl Check<'_> {
             defaults.wait = ready.wait;
             method = ready.method();
         }
-        if let Ok(template) = Template::load(&body, grouping)
-            && let Some(most) = template.max_events()
-        {
+        if let Some(most) = max_events {
             defaults.max_events = most;
             defaults.events = defaults.events.min(most);
         }
@@ -140,11 +138,18 @@ impl Check<'_> {
         }
     }
 
-    fn body(&mut self, key: &str, file: &mut EndpointFile, grouping: Grouping) -> BodyConfig {
+    /// With the most events that the template takes.
+    fn body(
+        &mut self,
+        key: &str,
+        file: &mut EndpointFile,
+        grouping: Grouping,
+    ) -> (BodyConfig, Option<usize>) {
         let template = self.template(key, file);
         let options: BTreeMap<_, _> = file.options.take().unwrap_or_default();
         let body = BodyConfig { template, content_type: file.content_type.take(), options };
-        if let Err(error) = Template::load(&body, grouping) {
+        let loaded = Template::load(&body, grouping);
+        if let Err(error) = &loaded {
             let name = match (&body.template, &file.template_file) {
                 (TemplateSource::Ready(_), _) => "template",
                 (_, Some(_)) => "template_file",
@@ -152,7 +157,7 @@ impl Check<'_> {
             };
             self.wrong.add(format!("{key}.{name}"), error.to_string());
         }
-        body
+        (body, loaded.ok().and_then(|template| template.max_events()))
     }
 
     fn template(&mut self, key: &str, file: &mut EndpointFile) -> TemplateSource {

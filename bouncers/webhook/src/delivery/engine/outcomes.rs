@@ -302,12 +302,12 @@ impl Engine {
         let Part { taken, target, then_present, .. } = part;
         self.presents -= usize::from(taken.marks.present);
         let hold = if taken.marks.present { std::time::Duration::ZERO } else { self.config.hold_repeats };
-        let told = Known::confirmed(target).into_told(0);
-        self.confirmed.insert(taken.value.clone(), told);
+        let record = Known::confirmed(target).into_record(0);
+        self.confirmed.insert(taken.value.clone(), record);
         self.pending.done(taken.value.clone(), hold, now);
         if then_present {
             let marks = Marks { present: true, ..Marks::default() };
-            self.wants_retell |= self.pending.push(taken.value, marks, now).is_err();
+            self.wants_resend |= self.pending.push(taken.value, marks, now).is_err();
         }
     }
 

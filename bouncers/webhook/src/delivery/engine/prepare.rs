@@ -15,7 +15,7 @@ use crate::delivery::status::escaped;
 use crate::delivery::sweep::{Piece, SWEEP_CHUNK, Sweep, SweepKind};
 use crate::event::Value;
 use crate::sink::MessageKind;
-use crate::store::{Commit, Committed, StoreError, Told};
+use crate::store::{Commit, Committed, StoreError, ValueRecord};
 use crate::view;
 
 /// Confirmations that are stored without waiting for more.
@@ -32,7 +32,7 @@ impl Engine {
             || self.is_replay_due()
             || self.is_run_due()
             || self.is_sweep_due()
-            || self.may_retell_end()
+            || self.may_resend_end()
             || self.window_size(now) > 0
             || self.history_is_due(now)
             || self.is_flush_due(now)
@@ -61,7 +61,7 @@ impl Engine {
     fn work(&mut self, now: Timestamp) -> Result<(), StoreError> {
         self.replay_due(now)?;
         self.advance_run(now)?;
-        if self.may_retell_end() {
+        if self.may_resend_end() {
             self.state.lost = false;
             self.unsaved_since.get_or_insert(now);
         }
@@ -117,10 +117,10 @@ impl Engine {
     /// One commit of `commit`, of everything confirmed, and of the state.
     pub(super) fn commit(&mut self, mut commit: Commit, now: Timestamp) -> Result<Committed, StoreError> {
         // Confirmations first: a new attempt for the same value replaces them.
-        let mut told: Vec<(Value, Option<Told>)> = self.confirmed.drain().collect();
-        let confirmed = told.len();
-        told.append(&mut commit.told);
-        commit.told = told;
+        let mut records: Vec<(Value, Option<ValueRecord>)> = self.confirmed.drain().collect();
+        let confirmed = records.len();
+        records.append(&mut commit.records);
+        commit.records = records;
         commit.dequeue = take(&mut self.dequeued);
         commit.dead = take(&mut self.dead);
         commit.state = Some(self.state.clone());
@@ -139,8 +139,8 @@ impl Engine {
                 Ok(committed)
             }
             Err(error) => {
-                commit.told.truncate(confirmed);
-                self.confirmed.extend(commit.told);
+                commit.records.truncate(confirmed);
+                self.confirmed.extend(commit.records);
                 (self.dequeued, self.dead) = (commit.dequeue, commit.dead);
                 self.unsaved_since.get_or_insert(now);
                 Err(error)
@@ -208,7 +208,7 @@ impl Engine {
         match () {
             () if self.wants_adopt => Some(SweepKind::Adopt),
             () if self.wants_reconcile => Some(SweepKind::Reconcile),
-            () if is_accepted || self.wants_retell => Some(SweepKind::Present),
+            () if is_accepted || self.wants_resend => Some(SweepKind::Present),
             () => None,
         }
     }
@@ -222,7 +222,7 @@ impl Engine {
             SweepKind::Adopt => self.wants_adopt = false,
             SweepKind::Reconcile => self.wants_reconcile = false,
             SweepKind::Present => {
-                self.wants_retell = false;
+                self.wants_resend = false;
                 if let Some(run) = self.run.as_mut().filter(|run| run.stage == Stage::Accepted) {
                     run.stage = Stage::Sweeping;
                 }
@@ -242,9 +242,9 @@ impl Engine {
         };
         let marks = sweep.marks();
         let values = match piece {
-            Piece::Told(rows) => rows
+            Piece::Stored(rows) => rows
                 .into_iter()
-                .filter_map(|(value, told)| self.differs(&value, told, now).then_some(value))
+                .filter_map(|(value, record)| self.differs(&value, record, now).then_some(value))
                 .collect(),
             Piece::Targets(values) => values,
             Piece::End => {
@@ -274,22 +274,22 @@ impl Engine {
         }
     }
 
-    fn differs(&mut self, value: &Value, told: Told, now: Timestamp) -> bool {
-        if told.attempted.is_some() {
+    fn differs(&mut self, value: &Value, record: ValueRecord, now: Timestamp) -> bool {
+        if record.attempted.is_some() {
             return true;
         }
         let entries =
             view::entries(&self.snapshot, value, &self.takes, self.config.grouping, &mut self.texts);
         let wanted = Wanted { entries: &entries, has_others: false, grouping: self.config.grouping, now };
-        !Known::confirmed(told.entries).difference(wanted).0.changes.is_empty()
+        !Known::confirmed(record.entries).difference(wanted).0.changes.is_empty()
     }
 
     fn are_presents_sent(&self) -> bool {
         self.pending.presents() == 0 && self.presents == 0
     }
 
-    fn may_retell_end(&self) -> bool {
-        self.state.lost && !self.wants_retell && self.sweep.is_none() && self.are_presents_sent()
+    fn may_resend_end(&self) -> bool {
+        self.state.lost && !self.wants_resend && self.sweep.is_none() && self.are_presents_sent()
     }
 
     fn is_run_due(&self) -> bool {

@@ -6,7 +6,7 @@ use super::Engine;
 use crate::delivery::difference::Known;
 use crate::delivery::pending::Marks;
 use crate::event::{Event, EventKind};
-use crate::store::{Commit, DeadLetter, StoreError, Told};
+use crate::store::{Commit, DeadLetter, StoreError, ValueRecord};
 
 impl Engine {
     /// Sends these dead letters again.
@@ -42,9 +42,9 @@ impl Engine {
         if self.history.is_some() {
             commit.enqueue = vec![event.clone()];
         } else {
-            let stored = self.store.told(std::slice::from_ref(&event.value))?.pop().flatten();
-            let told = self.confirmed.get(&event.value).cloned().unwrap_or(stored);
-            commit.told = vec![(event.value.clone(), self.not_told(told, event))];
+            let stored = self.store.records(std::slice::from_ref(&event.value))?.pop().flatten();
+            let record = self.confirmed.get(&event.value).cloned().unwrap_or(stored);
+            commit.records = vec![(event.value.clone(), self.without_event(record, event))];
         }
         let committed = self.commit(commit, now)?;
         match (&mut self.history, committed.enqueued.last()) {
@@ -58,8 +58,8 @@ impl Engine {
     }
 
     /// The record as if this event had not been sent: the receiver has rejected it.
-    fn not_told(&self, told: Option<Told>, event: &Event) -> Option<Told> {
-        let (mut known, sequence) = Known::of(told);
+    fn without_event(&self, record: Option<ValueRecord>, event: &Event) -> Option<ValueRecord> {
+        let (mut known, sequence) = Known::of(record);
         let grouping = self.config.grouping;
         let at = known.certain.iter().position(|held| grouping.is_same_entry(held, &event.entry));
         match (&event.kind, at) {
@@ -68,6 +68,6 @@ impl Engine {
             (EventKind::Added | EventKind::Present, Some(at)) => _ = known.certain.remove(at),
             _ => {}
         }
-        known.into_told(sequence.unwrap_or_default())
+        known.into_record(sequence.unwrap_or_default())
     }
 }

@@ -15,7 +15,7 @@ impl Engine {
             && self.sweep.is_none()
             && self.run.is_none()
             && self.replays.is_empty()
-            && !(self.wants_reconcile || self.wants_adopt || self.wants_retell)
+            && !(self.wants_reconcile || self.wants_adopt || self.wants_resend)
             && self.unsaved_since.is_none()
             && self.history.as_ref().is_none_or(|history| history.is_empty())
     }
@@ -34,7 +34,7 @@ impl Engine {
         let sweeping = self.sweep.as_ref().is_some_and(|sweep| sweep.kind != SweepKind::Adopt);
         EndpointStatus {
             waiting: pending + busy + queued,
-            is_lower_bound: sweeping || self.wants_reconcile || self.wants_retell,
+            is_lower_bound: sweeping || self.wants_reconcile || self.wants_resend,
             in_flight: self.in_flight as u64,
             delivered: self.state.delivered,
             failed_attempts: self.failed_attempts,

@@ -10,13 +10,13 @@ use crate::delivery::pending::Taken;
 use crate::delivery::shipment::{Part, Shipment, Subject, message};
 use crate::event::{Event, EventId, EventKind, Value};
 use crate::sink::MessageKind;
-use crate::store::{Commit, StoreError, Told};
+use crate::store::{Commit, StoreError, ValueRecord};
 use crate::view;
 
 /// What becomes of the values that were taken.
 #[derive(Default)]
 struct Draft {
-    told: Vec<(Value, Option<Told>)>,
+    records: Vec<(Value, Option<ValueRecord>)>,
     shipments: Vec<Shipment>,
     changes: OpenMessage,
     presents: OpenMessage,
@@ -46,7 +46,7 @@ impl Engine {
     pub(super) fn window(&mut self, most: usize, now: Timestamp) -> Result<(), StoreError> {
         let taken = self.pending.take(most);
         let values: Vec<Value> = taken.iter().map(|taken| taken.value.clone()).collect();
-        let stored = match self.store.told(&values) {
+        let stored = match self.store.records(&values) {
             Ok(stored) => stored,
             Err(error) => {
                 self.pending.put_back(taken.into_iter());
@@ -63,10 +63,10 @@ impl Engine {
     }
 
     fn store_draft(&mut self, draft: Draft, now: Timestamp) -> Result<(), StoreError> {
-        let is_new = !(draft.told.is_empty() && draft.enqueue.is_empty());
+        let is_new = !(draft.records.is_empty() && draft.enqueue.is_empty());
         if is_new {
             let commit =
-                Commit { told: draft.told, enqueue: draft.enqueue, durable: true, ..Commit::default() };
+                Commit { records: draft.records, enqueue: draft.enqueue, durable: true, ..Commit::default() };
             match self.commit(commit, now) {
                 Ok(committed) => {
                     if let (Some(history), Some(last)) = (&mut self.history, committed.enqueued.last()) {
@@ -98,14 +98,14 @@ impl Engine {
         Ok(())
     }
 
-    fn draft(&mut self, draft: &mut Draft, taken: Taken, stored: Option<Told>, now: Timestamp) {
-        let told = self.confirmed.get(&taken.value).cloned().unwrap_or(stored);
+    fn draft(&mut self, draft: &mut Draft, taken: Taken, stored: Option<ValueRecord>, now: Timestamp) {
+        let record = self.confirmed.get(&taken.value).cloned().unwrap_or(stored);
         let Compared { difference, under_way, sequence, then_present, is_new_record } =
-            self.compare(&taken, told, now);
+            self.compare(&taken, record, now);
         if difference.changes.is_empty() {
             if is_new_record {
-                let told = Known::confirmed(difference.target).into_told(0);
-                draft.told.push((taken.value.clone(), told));
+                let record = Known::confirmed(difference.target).into_record(0);
+                draft.records.push((taken.value.clone(), record));
             }
             draft.settled.push(taken);
             return;
@@ -120,23 +120,23 @@ impl Engine {
             })
             .collect();
         if self.history.is_some() {
-            let told = Known::confirmed(difference.target).into_told(0);
-            draft.told.push((taken.value.clone(), told));
+            let record = Known::confirmed(difference.target).into_record(0);
+            draft.records.push((taken.value.clone(), record));
             draft.enqueue.extend(events);
             draft.settled.push(taken);
             return;
         }
         let is_repeat = difference.is_repeat;
         if !is_repeat {
-            draft.told.push((taken.value.clone(), under_way.into_told(sequence)));
+            draft.records.push((taken.value.clone(), under_way.into_record(sequence)));
         }
         let part = Part { taken, target: difference.target, is_repeat, then_present };
         self.put(draft, is_present, part, events, now);
     }
 
-    fn compare(&mut self, taken: &Taken, told: Option<Told>, now: Timestamp) -> Compared {
+    fn compare(&mut self, taken: &Taken, record: Option<ValueRecord>, now: Timestamp) -> Compared {
         let grouping = self.config.grouping;
-        let (mut known, sequence) = Known::of(told);
+        let (mut known, sequence) = Known::of(record);
         let mut is_new_record = known.attempt.is_some();
         if taken.marks.not_received {
             known = known.without_attempt();
@@ -199,7 +199,8 @@ impl Engine {
 
     pub(super) fn kind(&self, is_present: bool) -> MessageKind {
         match &self.run {
-            Some(run) if is_present => MessageKind::Snapshot { snapshot: run.number },
+            // What is left of a snapshot that another one has replaced is no part of it: its first mark comes later.
+            Some(run) if is_present && run.stage.is_begun() => MessageKind::Snapshot { snapshot: run.number },
             _ => MessageKind::Changes,
         }
     }

@@ -88,7 +88,7 @@ async fn what_was_not_read_is_not_delivered() {
     assert_eq!(briefly(fixture.sink.deliver(&message)).await, None, "it reads nothing yet");
     fixture.signal(Signal::CONT).await;
     assert_eq!(fixture.sink.deliver(&message).await, Outcome::Delivered);
-    wait_for("it is told", || fixture.lines().len() >= 2).await;
+    wait_for("it has received the line", || fixture.lines().len() >= 2).await;
     assert_eq!(fixture.lines().len(), 2, "and once, although the delivery was abandoned and repeated");
 }
 
@@ -135,7 +135,7 @@ async fn a_program_that_ends_while_there_is_nothing_to_tell_is_started_again() {
     fixture.signal(Signal::KILL).await;
     assert_eq!(fixture.sink.lost().await, "the program was started again: signal: killed");
     assert_eq!(fixture.sink.deliver(&added([1])).await, Outcome::Delivered);
-    wait_for("it is told", || fixture.lines().len() == 1).await;
+    wait_for("it has received the line", || fixture.lines().len() == 1).await;
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ impl Body {
     }
 }
 
-/// Whether somebody else has changed the set since it was read.
+/// Whether another client has changed the set since it was read.
 pub(super) fn is_lock_conflict(answer: &Answer) -> bool {
     !answer.status.is_success() && Body::of(answer).kind == "WAFOptimisticLockException"
 }

@@ -8,7 +8,7 @@ use super::*;
 fn everything() -> Commit {
     let name = Value::Name { scope: "Country".into(), value: "FR".into() };
     Commit {
-        told: vec![(value(7), Some(attempt("a", 10, 3))), (name, Some(told(&"long ".repeat(200), -1)))],
+        records: vec![(value(7), Some(attempt("a", 10, 3))), (name, Some(record(&"long ".repeat(200), -1)))],
         enqueue: (0..5).map(|number| event(number, 900)).collect(),
         dead: vec![DeadLetter { event: event(9, 1), at: NOW, attempts: 4, reason: "é".repeat(400) }],
         state: Some(EndpointState {
@@ -42,14 +42,14 @@ fn a_commit_is_there_after_the_file_is_opened_again() {
     let store = Store::open(&path, limits).unwrap();
     assert!(!store.is_new());
     assert_eq!(store.counts(), counts);
-    assert_eq!((counts.told, counts.queued, counts.dead), (2, 5, 1));
+    assert_eq!((counts.records, counts.queued, counts.dead), (2, 5, 1));
     assert_eq!(Some(store.state()), commit.state);
     let stored = store.scan(None, 10).unwrap();
     let expected: Vec<_> =
-        commit.told.iter().map(|(value, told)| (value.clone(), told.clone().unwrap())).collect();
+        commit.records.iter().map(|(value, record)| (value.clone(), record.clone().unwrap())).collect();
     assert_eq!(stored, expected);
-    let asked = store.told(&[value(8), value(7)]).unwrap();
-    assert_eq!(asked, [None, commit.told[0].1.clone()]);
+    let asked = store.records(&[value(8), value(7)]).unwrap();
+    assert_eq!(asked, [None, commit.records[0].1.clone()]);
     let queued: Vec<_> = store.queue(None, 9).unwrap().into_iter().map(|(_, event)| event).collect();
     assert_eq!(queued, commit.enqueue);
     let [(0, letter)] = &store.dead_letters(None, 9).unwrap()[..] else { panic!("one dead letter") };
@@ -60,8 +60,8 @@ fn a_commit_is_there_after_the_file_is_opened_again() {
 fn records_are_scanned_in_the_order_of_their_keys_in_parts() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path().join("siem.redb"), StoreLimits::default()).unwrap();
-    let rows = [5, 1, 9, 3].map(|number| (value(number), Some(told("a", number.into()))));
-    store.commit(&Commit { told: rows.to_vec(), ..Commit::default() }, NOW).unwrap();
+    let rows = [5, 1, 9, 3].map(|number| (value(number), Some(record("a", number.into()))));
+    store.commit(&Commit { records: rows.to_vec(), ..Commit::default() }, NOW).unwrap();
     let first = store.scan(None, 3).unwrap();
     assert_eq!(first.iter().map(|(value, _)| value.clone()).collect::<Vec<_>>(), [1, 3, 5].map(value));
     assert_eq!(store.scan(Some(&first[2].0), 3).unwrap().len(), 1);
@@ -72,11 +72,11 @@ fn records_are_scanned_in_the_order_of_their_keys_in_parts() {
 fn a_record_without_content_is_no_record() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path().join("siem.redb"), StoreLimits::default()).unwrap();
-    let rows = vec![(value(1), Some(told("a", 1))), (value(2), Some(told("a", 2)))];
-    store.commit(&Commit { told: rows, ..Commit::default() }, NOW).unwrap();
-    let rows = vec![(value(1), Some(Told::default())), (value(2), None)];
-    store.commit(&Commit { told: rows, ..Commit::default() }, NOW).unwrap();
-    assert_eq!(store.counts().told, 0);
+    let rows = vec![(value(1), Some(record("a", 1))), (value(2), Some(record("a", 2)))];
+    store.commit(&Commit { records: rows, ..Commit::default() }, NOW).unwrap();
+    let rows = vec![(value(1), Some(ValueRecord::default())), (value(2), None)];
+    store.commit(&Commit { records: rows, ..Commit::default() }, NOW).unwrap();
+    assert_eq!(store.counts().records, 0);
 }
 
 #[test]
@@ -239,11 +239,11 @@ fn labels_that_no_record_has_give_way_to_others() {
     let store = Store::open(&path, StoreLimits::default()).unwrap();
     let rows = |from: u32| -> Vec<_> {
         (0..3_000)
-            .map(|number| (value(number), Some(told(&format!("reason {}", from + number), 1))))
+            .map(|number| (value(number), Some(record(&format!("reason {}", from + number), 1))))
             .collect()
     };
-    store.commit(&Commit { told: rows(0), ..Commit::default() }, NOW).unwrap();
-    store.commit(&Commit { told: rows(10_000), durable: true, ..Commit::default() }, NOW).unwrap();
+    store.commit(&Commit { records: rows(0), ..Commit::default() }, NOW).unwrap();
+    store.commit(&Commit { records: rows(10_000), durable: true, ..Commit::default() }, NOW).unwrap();
     let before = store.scan(None, 9_000).unwrap();
     drop(store);
     let store = Store::open(&path, StoreLimits::default()).unwrap();
@@ -259,14 +259,14 @@ fn a_sync_makes_earlier_commits_survive() {
     let path = directory.path().join("siem.redb");
     let store = Store::open(&path, StoreLimits::default()).unwrap();
     for synced in [false, true] {
-        let rows = vec![(value(1), Some(told("a", 1)))];
-        store.commit(&Commit { told: rows, ..Commit::default() }, NOW).unwrap();
+        let rows = vec![(value(1), Some(record("a", 1)))];
+        store.commit(&Commit { records: rows, ..Commit::default() }, NOW).unwrap();
         if synced {
             store.sync().unwrap();
         }
         // As a crash would leave it.
         let copy = directory.path().join("copy.redb");
         fs::copy(&path, &copy).unwrap();
-        assert_eq!(Store::open(&copy, StoreLimits::default()).unwrap().counts().told, u64::from(synced));
+        assert_eq!(Store::open(&copy, StoreLimits::default()).unwrap().counts().records, u64::from(synced));
     }
 }

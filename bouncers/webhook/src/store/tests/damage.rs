@@ -3,21 +3,22 @@
 use proptest::prelude::*;
 
 use super::super::format::{
-    decode_dead_letter, decode_event, decode_state, decode_told, encode_dead_letter, encode_event,
-    encode_state, encode_told, labels_of,
+    decode_dead_letter, decode_event, decode_record, decode_state, encode_dead_letter, encode_event,
+    encode_record, encode_state, labels_of,
 };
 use super::super::labels::Labels;
 use super::*;
 
 /// A record of each kind.
 fn records(labels: &mut Labels) -> [Vec<u8>; 4] {
-    let told = Told { entries: vec![entry("a", 7), entry(&"b".repeat(300), -9)], ..attempt("c", 8, 1 << 40) };
+    let record =
+        ValueRecord { entries: vec![entry("a", 7), entry(&"b".repeat(300), -9)], ..attempt("c", 8, 1 << 40) };
     let event = event(1, 5);
     let paused = Some(PausedState { reason: "410".into(), since: NOW, gone: true });
     let state =
         EndpointState { sequence: 300, last_snapshot_at: Some(NOW), paused, ..EndpointState::default() };
     let letter = DeadLetter { event: event.clone(), at: NOW, attempts: 3, reason: "400".into() };
-    [encode_told(&told, labels), encode_event(&event), encode_dead_letter(&letter), encode_state(&state)]
+    [encode_record(&record, labels), encode_event(&event), encode_dead_letter(&letter), encode_state(&state)]
 }
 
 /// Whether the bytes are a record of the kind; must not panic.
@@ -25,7 +26,7 @@ fn is_read(kind: usize, bytes: &[u8], labels: &mut Labels) -> bool {
     match kind {
         0 => {
             let _ = labels_of(bytes, |_| ());
-            decode_told(bytes, labels).is_ok()
+            decode_record(bytes, labels).is_ok()
         }
         1 => decode_event(bytes, labels).is_ok(),
         2 => decode_dead_letter(bytes, labels).is_ok(),
@@ -48,9 +49,9 @@ fn a_record_that_ends_early_or_late_is_refused() {
 #[test]
 fn every_label_of_a_record_is_found() {
     let mut labels = Labels::default();
-    let [told, ..] = records(&mut labels);
+    let [record, ..] = records(&mut labels);
     let mut found = std::collections::BTreeSet::new();
-    labels_of(&told, |number| {
+    labels_of(&record, |number| {
         found.insert(number);
     })
     .unwrap();

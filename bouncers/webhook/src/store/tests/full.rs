@@ -12,10 +12,10 @@ fn commit_until_full(store: &Store) -> (u64, StoreError) {
         let number = store.state().sequence + 1;
         let rows = (0..200).map(|place| {
             let place = u32::try_from(number * 200).unwrap() + place;
-            (value(place), Some(told("crowdsecurity/ssh-bf", number.cast_signed())))
+            (value(place), Some(record("crowdsecurity/ssh-bf", number.cast_signed())))
         });
         let state = Some(EndpointState { sequence: number, ..EndpointState::default() });
-        let commit = Commit { told: rows.collect(), state, durable: true, ..Commit::default() };
+        let commit = Commit { records: rows.collect(), state, durable: true, ..Commit::default() };
         if let Err(error) = store.commit(&commit, NOW) {
             return (number, error);
         }
@@ -30,7 +30,7 @@ fn check_full(store: &Store) {
     for _ in 0..3 {
         let rows = store.scan(None, 1_000_000).unwrap();
         assert_eq!((store.state().sequence, rows.len() as u64), (number - 1, (number - 1) * 200));
-        assert_eq!(store.counts().told, rows.len() as u64);
+        assert_eq!(store.counts().records, rows.len() as u64);
         assert!(commit_until_full(store).1.is_full());
     }
 }
@@ -41,10 +41,10 @@ fn a_commit_without_space_leaves_the_previous_state_readable() {
     medium.disk().capacity = Some(1 << 20);
     let store = medium.open(StoreLimits::default()).unwrap();
     check_full(&store);
-    let before = store.counts().told;
+    let before = store.counts().records;
     medium.disk().capacity = Some(4 << 20);
     check_full(&store);
-    assert!(store.counts().told > before);
+    assert!(store.counts().records > before);
     assert!(!medium.was_set_aside());
 }
 
@@ -53,8 +53,8 @@ fn what_fits_into_the_file_is_stored_on_a_full_file_system() {
     let medium = MemoryMedium::default();
     let store = medium.open(StoreLimits::default()).unwrap();
     let update = |number: u32| {
-        let rows = vec![(value(number % 3), Some(told("a", number.into())))];
-        let commit = Commit { told: rows, durable: number.is_multiple_of(2), ..Commit::default() };
+        let rows = vec![(value(number % 3), Some(record("a", number.into())))];
+        let commit = Commit { records: rows, durable: number.is_multiple_of(2), ..Commit::default() };
         store.commit(&commit, NOW).unwrap();
         medium.disk().bytes.len() as u64
     };
@@ -124,10 +124,10 @@ fn a_full_file_system_is_waited_for() {
         let filler = directory.join("filler");
         std::fs::write(&filler, vec![1; 2 << 20]).unwrap();
         check_full(&store);
-        let before = store.counts().told;
+        let before = store.counts().records;
         std::fs::remove_file(&filler).unwrap();
         check_full(&store);
-        assert!(store.counts().told > before);
+        assert!(store.counts().records > before);
         return;
     }
     let directory = tempfile::tempdir().unwrap();

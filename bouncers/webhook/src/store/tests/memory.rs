@@ -1,4 +1,4 @@
-//! Storage in memory that records every operation, and fails when it is told to.
+//! Storage in memory that records every operation, and fails on request.
 
 use std::io;
 use std::sync::Arc;

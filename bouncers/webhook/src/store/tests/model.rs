@@ -23,7 +23,7 @@ enum Call {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Model {
-    told: BTreeMap<Value, Told>,
+    records: BTreeMap<Value, ValueRecord>,
     queue: BTreeMap<u64, Event>,
     dead: BTreeMap<u64, DeadLetter>,
     state: EndpointState,
@@ -35,17 +35,17 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
     proptest::collection::vec((scenario, any::<i64>()).prop_map(|(text, until)| entry(&text, until)), 0..3)
 }
 
-fn tells() -> impl Strategy<Value = (Value, Option<Told>)> {
+fn tells() -> impl Strategy<Value = (Value, Option<ValueRecord>)> {
     let value = prop_oneof![
         (0_u32..12).prop_map(value),
         "[a-c]{0,2}".prop_map(|name| Value::Name { scope: "Country".into(), value: name.as_str().into() }),
     ];
     let attempted = proptest::option::of((entries(), entries(), any::<u64>()));
-    let told = (entries(), attempted).prop_map(|(entries, attempted)| Told {
+    let record = (entries(), attempted).prop_map(|(entries, attempted)| ValueRecord {
         entries,
         attempted: attempted.map(|(entries, maybe, sequence)| Attempt { entries, maybe, sequence }),
     });
-    (value, proptest::option::weighted(0.8, told))
+    (value, proptest::option::weighted(0.8, record))
 }
 
 fn commits() -> impl Strategy<Value = Commit> {
@@ -66,10 +66,10 @@ fn commits() -> impl Strategy<Value = Commit> {
         }),
         ..EndpointState::default()
     }));
-    let told = proptest::collection::vec(tells(), 0..8);
-    (told, events(), numbers(), dead, numbers(), state, any::<bool>()).prop_map(
-        |(told, enqueue, dequeue, dead, undead, state, durable)| Commit {
-            told,
+    let records = proptest::collection::vec(tells(), 0..8);
+    (records, events(), numbers(), dead, numbers(), state, any::<bool>()).prop_map(
+        |(records, enqueue, dequeue, dead, undead, state, durable)| Commit {
+            records,
             enqueue,
             dequeue,
             dead,
@@ -92,10 +92,12 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
 
 impl Model {
     fn commit(&mut self, commit: &Commit, now: i64) {
-        for (value, told) in &commit.told {
-            match told {
-                Some(told) if !told.is_nothing() => drop(self.told.insert(value.clone(), told.clone())),
-                _ => drop(self.told.remove(value)),
+        for (value, record) in &commit.records {
+            match record {
+                Some(record) if !record.is_nothing() => {
+                    drop(self.records.insert(value.clone(), record.clone()))
+                }
+                _ => drop(self.records.remove(value)),
             }
         }
         commit.dequeue.iter().for_each(|number| drop(self.queue.remove(number)));
@@ -128,20 +130,20 @@ impl Model {
     }
 
     fn check(&self, store: &Store) {
-        let told: Vec<_> = self.told.clone().into_iter().collect();
+        let records: Vec<_> = self.records.clone().into_iter().collect();
         let mut stored = store.scan(None, 100).unwrap();
         stored.sort_by(|(a, _), (b, _)| a.cmp(b));
-        assert_eq!(stored, told);
+        assert_eq!(stored, records);
         let values: Vec<_> = (0..12).map(value).collect();
-        let expected: Vec<_> = values.iter().map(|value| self.told.get(value).cloned()).collect();
-        assert_eq!(store.told(&values).unwrap(), expected);
+        let expected: Vec<_> = values.iter().map(|value| self.records.get(value).cloned()).collect();
+        assert_eq!(store.records(&values).unwrap(), expected);
         assert_eq!(store.queue(None, 100).unwrap(), self.queue.clone().into_iter().collect::<Vec<_>>());
         assert_eq!(store.dead_letters(None, 9).unwrap(), self.dead.clone().into_iter().collect::<Vec<_>>());
         assert_eq!(store.state(), self.state);
         let counts = store.counts();
-        let numbers = (counts.told, counts.queued, counts.queued_bytes, counts.dead);
+        let numbers = (counts.records, counts.queued, counts.queued_bytes, counts.dead);
         let lengths =
-            (told.len() as u64, self.queue.len() as u64, self.queued_bytes(), self.dead.len() as u64);
+            (records.len() as u64, self.queue.len() as u64, self.queued_bytes(), self.dead.len() as u64);
         assert_eq!(numbers, lengths);
     }
 }

@@ -9,13 +9,13 @@ const VALUES: u64 = 40;
 pub(super) fn commit(number: u64) -> Commit {
     let small = u32::try_from(number).unwrap();
     let touched = (0..5).map(|place| (number * 7 + place) % VALUES);
-    let told = touched.map(|place| {
+    let records = touched.map(|place| {
         let removed = (number + place).is_multiple_of(4);
-        let told = attempt(&format!("scenario {}", number % 50), number.cast_signed(), number);
-        (value(u32::try_from(place).unwrap()), (!removed).then_some(told))
+        let record = attempt(&format!("scenario {}", number % 50), number.cast_signed(), number);
+        (value(u32::try_from(place).unwrap()), (!removed).then_some(record))
     });
     Commit {
-        told: told.collect(),
+        records: records.collect(),
         enqueue: vec![event(small, number.cast_signed())],
         dequeue: number.checked_sub(6).into_iter().collect(),
         dead: vec![DeadLetter { event: event(small, 0), at: NOW, attempts: small, reason: "400".into() }],
@@ -28,7 +28,7 @@ pub(super) fn commit(number: u64) -> Commit {
 /// Everything in a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Content {
-    pub(super) told: Vec<(Value, Told)>,
+    pub(super) records: Vec<(Value, ValueRecord)>,
     queue: Vec<(u64, Event)>,
     dead: Vec<(u64, DeadLetter)>,
     counts: Counts,
@@ -37,7 +37,7 @@ pub(super) struct Content {
 impl Content {
     pub(super) fn of(store: &Store) -> Self {
         Self {
-            told: store.scan(None, 1_000).unwrap(),
+            records: store.scan(None, 1_000).unwrap(),
             queue: store.queue(None, 1_000).unwrap(),
             dead: store.dead_letters(None, 1_000).unwrap(),
             counts: store.counts(),
