@@ -21,7 +21,7 @@ mod open;
 mod record;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};

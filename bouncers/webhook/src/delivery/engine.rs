@@ -14,6 +14,8 @@ mod history;
 mod outcomes;
 mod prepare;
 mod replay;
+#[cfg(test)]
+mod simulation;
 mod view;
 mod window;
 
@@ -77,6 +79,8 @@ pub struct Engine {
     wants_adopt: bool,
     wants_resend: bool,
     run: Option<SnapshotRun>,
+    /// The shipment of a mark.
+    mark: Option<u64>,
     snapshot_base: Timestamp,
     replays: VecDeque<(u64, DeadLetter)>,
 
@@ -144,6 +148,7 @@ impl Engine {
             wants_adopt: false,
             wants_resend: false,
             run: None,
+            mark: None,
             snapshot_base,
             replays: VecDeque::new(),
             shipments: HashMap::new(),
@@ -173,13 +178,11 @@ impl Engine {
             self.state.sequence = u64::try_from(now.as_millis()).unwrap_or(0).saturating_mul(1000);
         }
         self.wants_resend = self.state.lost;
+        // Before a crash some values may have been sent, or taken for known, that are gone since.
+        self.wants_reconcile = self.state.initialised || self.store.counts().records > 0;
         match (self.state.initialised, self.config.initial) {
-            (true, _) => self.wants_reconcile = true,
-            (false, Initial::Snapshot) => {
-                // Some of it may have been sent before a crash, and may be gone since.
-                self.wants_reconcile = self.store.counts().records > 0;
-                self.snapshot_wanted();
-            }
+            (true, _) => {}
+            (false, Initial::Snapshot) => self.snapshot_wanted(),
             (false, Initial::Skip) => self.wants_adopt = true,
         }
     }

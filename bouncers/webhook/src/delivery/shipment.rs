@@ -30,8 +30,8 @@ pub(super) enum Subject {
     Values(Vec<Part>),
     /// Events of the queue, by number.
     Queued(Vec<(u64, Value)>),
-    /// The mark that begins or ends a snapshot.
-    Mark,
+    /// The mark that begins or ends the snapshot with this number.
+    Mark(u64),
 }
 
 /// Messages that are delivered one after another, as a whole or not at all.

@@ -5,7 +5,7 @@ mod crash;
 mod damage;
 mod full;
 mod kill;
-mod memory;
+pub(crate) mod memory;
 mod model;
 mod workload;
 

@@ -1,6 +1,6 @@
 //! Delivers the queue of an endpoint that keeps its history: in order for each value, in parallel across values.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use palisade_cache::Timestamp;
@@ -111,13 +111,17 @@ impl Engine {
         let most = self.config.batch.events.max(1);
         let mut open = [self.open(), self.open()];
         let (mut waiting, mut formed) = (VecDeque::new(), 0);
+        let mut behind: HashSet<Value> = HashSet::new();
         while formed < room
             && let Some((number, event)) = history.loaded.pop_front()
         {
             let is_present = event.kind == EventKind::Present && self.run.is_some();
             let message = &mut open[usize::from(is_present)];
-            // Later events of a value wait until the message with the earlier ones has arrived.
-            if history.busy.get(&event.value).is_some_and(|id| *id != message.id) {
+            // Later events of a value wait until the message with the earlier ones has arrived, and behind those that wait.
+            if history.busy.get(&event.value).is_some_and(|id| *id != message.id)
+                || behind.contains(&event.value)
+            {
+                behind.insert(event.value.clone());
                 waiting.push_back((number, event));
                 continue;
             }

@@ -1,6 +1,7 @@
 //! What follows from the outcome of a delivery, and which message is sent next.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use palisade_cache::Timestamp;
 use tracing::{info, warn};
@@ -12,7 +13,7 @@ use crate::delivery::pending::{Marks, Taken};
 use crate::delivery::shipment::{Part, Shipment, Subject, not_accepted};
 use crate::delivery::snapshots::Stage;
 use crate::delivery::status::escaped;
-use crate::event::Event;
+use crate::event::{Event, Value};
 use crate::sink::{Failure, FailureKind, MessageKind, Outcome};
 use crate::store::{DeadLetter, PausedState};
 
@@ -74,6 +75,10 @@ impl Engine {
             Some(Shipment { subject: Subject::Values(parts), attempts: 1.., .. }) => {
                 parts.iter().any(|part| self.pending.is_outdated(&part.taken.value))
             }
+            // Another snapshot has taken its place.
+            Some(Shipment { subject: Subject::Mark(snapshot), .. }) => {
+                self.run.is_none_or(|run| run.number != *snapshot)
+            }
             _ => false,
         }
     }
@@ -102,8 +107,13 @@ impl Engine {
                     &Failure { kind: FailureKind::Retry, perhaps_received: true, reason, retry_after: None },
                     now,
                 );
+                // Values are compared anew; a mark is sent again, and so are queued events.
+                let has_values = self
+                    .shipments
+                    .get(&id)
+                    .is_some_and(|shipment| matches!(shipment.subject, Subject::Values(_)));
                 if let Some(at) = self.retained.iter().position(|one| *one == id)
-                    && self.history.is_none()
+                    && has_values
                 {
                     self.retained.remove(at);
                     self.dissolve(&[id]);
@@ -271,6 +281,9 @@ impl Engine {
         let mut taken: Vec<Taken> = Vec::new();
         for id in ids {
             let Some(shipment) = self.shipments.remove(id) else { continue };
+            if self.mark == Some(*id) {
+                self.mark = None;
+            }
             let Subject::Values(parts) = shipment.subject else { continue };
             for part in parts {
                 let perhaps = shipment.is_perhaps_received || part.is_repeat;
@@ -294,25 +307,31 @@ impl Engine {
                 }
                 self.dequeued.extend(events.into_iter().map(|(number, _)| number));
             }
-            Subject::Mark => self.mark_accepted(now),
+            Subject::Mark(snapshot) => self.mark_accepted(snapshot, now),
         }
     }
 
     fn finish_part(&mut self, part: Part, now: Timestamp) {
         let Part { taken, target, then_present, .. } = part;
         self.presents -= usize::from(taken.marks.present);
-        let hold = if taken.marks.present { std::time::Duration::ZERO } else { self.config.hold_repeats };
+        let hold = if taken.marks.present { Duration::ZERO } else { self.config.hold_repeats };
         let record = Known::confirmed(target).into_record(0);
         self.confirmed.insert(taken.value.clone(), record);
-        self.pending.done(taken.value.clone(), hold, now);
+        self.done(taken.value, hold, then_present, now);
+    }
+
+    /// A value is in no message any more.
+    pub(super) fn done(&mut self, value: Value, hold: Duration, then_present: bool, now: Timestamp) {
+        self.pending.done(value.clone(), hold, now);
         if then_present {
             let marks = Marks { present: true, ..Marks::default() };
-            self.wants_resend |= self.pending.push(taken.value, marks, now).is_err();
+            self.wants_resend |= self.pending.push(value, marks, now).is_err();
         }
     }
 
-    fn mark_accepted(&mut self, now: Timestamp) {
-        let Some(run) = &mut self.run else { return };
+    fn mark_accepted(&mut self, snapshot: u64, now: Timestamp) {
+        self.mark = None;
+        let Some(run) = self.run.as_mut().filter(|run| run.number == snapshot) else { return };
         match run.stage {
             Stage::Starting => run.stage = Stage::Accepted,
             Stage::Completing => {

@@ -294,7 +294,8 @@ impl Engine {
 
     fn is_run_due(&self) -> bool {
         match self.run.map(|run| run.stage) {
-            Some(Stage::Wanted) => true,
+            // Two marks under way at once could arrive in the wrong order.
+            Some(Stage::Wanted) => self.mark.is_none(),
             Some(Stage::Draining(None)) => self.are_presents_sent(),
             Some(Stage::Draining(Some(number))) => {
                 self.history.as_ref().is_none_or(|history| history.is_past(number))
@@ -322,8 +323,9 @@ impl Engine {
         };
         if let Some(kind) = kind {
             let message = mark(&self.config.name, kind, now);
-            let id = self.add(Shipment::new([message.into()].into(), Subject::Mark));
+            let id = self.add(Shipment::new([message.into()].into(), Subject::Mark(run.number)));
             self.ready.push_front(id);
+            self.mark = Some(id);
         }
         if let Some(run) = &mut self.run {
             run.stage = stage;

@@ -74,7 +74,9 @@ impl Engine {
             _ => None,
         };
         let retained = self.retained.iter().filter_map(|id| self.shipments.get(id)).map(|one| one.not_before);
-        let batch = self.pending.oldest().map(|oldest| oldest.saturating_add(self.config.batch.wait));
+        let queued = self.history.as_ref().and_then(|history| history.oldest());
+        let oldest = [self.pending.oldest(), queued].into_iter().flatten().min();
+        let batch = oldest.map(|oldest| oldest.saturating_add(self.config.batch.wait));
         let times = [
             blocked,
             confirm.filter(|_| blocked.is_none()),

@@ -1,6 +1,7 @@
 //! Makes messages of values that wait: one look at the store, one commit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use palisade_cache::Timestamp;
 
@@ -20,8 +21,8 @@ struct Draft {
     shipments: Vec<Shipment>,
     changes: OpenMessage,
     presents: OpenMessage,
-    /// Nothing to send.
-    settled: Vec<Taken>,
+    /// Nothing to send, and whether they are to be sent as part of a snapshot afterwards.
+    settled: Vec<(Taken, bool)>,
     /// Of values with `keep_history`.
     enqueue: Vec<Event>,
 }
@@ -80,7 +81,7 @@ impl Engine {
                             self.pending.put_back(parts.into_iter().map(|part| part.taken));
                         }
                     }
-                    self.pending.put_back(draft.settled.into_iter());
+                    self.pending.put_back(draft.settled.into_iter().map(|(taken, _)| taken));
                     return Err(error);
                 }
             }
@@ -92,8 +93,8 @@ impl Engine {
             let id = self.add(shipment);
             self.ready.push_back(id);
         }
-        for taken in draft.settled {
-            self.pending.done(taken.value, std::time::Duration::ZERO, now);
+        for (taken, then_present) in draft.settled {
+            self.done(taken.value, Duration::ZERO, then_present, now);
         }
         Ok(())
     }
@@ -107,7 +108,7 @@ impl Engine {
                 let record = Known::confirmed(difference.target).into_record(0);
                 draft.records.push((taken.value.clone(), record));
             }
-            draft.settled.push(taken);
+            draft.settled.push((taken, false));
             return;
         }
         let is_present = matches!(difference.changes.first(), Some((EventKind::Present, _)));
@@ -123,7 +124,7 @@ impl Engine {
             let record = Known::confirmed(difference.target).into_record(0);
             draft.records.push((taken.value.clone(), record));
             draft.enqueue.extend(events);
-            draft.settled.push(taken);
+            draft.settled.push((taken, then_present));
             return;
         }
         let is_repeat = difference.is_repeat;

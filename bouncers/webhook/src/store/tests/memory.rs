@@ -10,7 +10,7 @@ use super::*;
 
 /// One operation on the storage.
 #[derive(Debug, Clone)]
-pub(super) enum Operation {
+pub(crate) enum Operation {
     Write(u64, Vec<u8>),
     SetLen(u64),
     Sync,
@@ -21,15 +21,15 @@ pub(super) enum Operation {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Disk {
-    pub(super) bytes: Vec<u8>,
-    pub(super) log: Vec<Operation>,
+pub(crate) struct Disk {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) log: Vec<Operation>,
     published: bool,
     aside: bool,
     /// The storage cannot grow beyond this; what it has can be written.
     pub(super) capacity: Option<u64>,
     /// After so many further operations all fail.
-    pub(super) fails_after: Option<u64>,
+    pub(crate) fails_after: Option<u64>,
 }
 
 impl Disk {
@@ -63,19 +63,19 @@ impl Disk {
 
 /// A medium whose storage the test holds too.
 #[derive(Debug, Clone, Default)]
-pub(super) struct MemoryMedium(Arc<Mutex<Disk>>);
+pub(crate) struct MemoryMedium(Arc<Mutex<Disk>>);
 
 impl MemoryMedium {
-    pub(super) fn with(bytes: Vec<u8>) -> Self {
+    pub(crate) fn with(bytes: Vec<u8>) -> Self {
         let published = !bytes.is_empty();
         Self(Arc::new(Mutex::new(Disk { bytes, published, ..Disk::default() })))
     }
 
-    pub(super) fn disk(&self) -> MutexGuard<'_, Disk> {
+    pub(crate) fn disk(&self) -> MutexGuard<'_, Disk> {
         lock(&self.0)
     }
 
-    pub(super) fn open(&self, limits: StoreLimits) -> Result<Store, StoreError> {
+    pub(crate) fn open(&self, limits: StoreLimits) -> Result<Store, StoreError> {
         Store::open_on(Box::new(self.clone()), limits)
     }
 
