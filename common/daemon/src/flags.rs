@@ -34,12 +34,20 @@ impl Flag {
 pub struct Command {
     /// Its name.
     pub name: &'static str,
-    /// Names of its arguments, for the help; `[x]` is optional.
+    /// Names of its arguments, for the help; `[x]` is optional. The last may be repeated: `x...` is given at least once,
+    /// `[x...]` any number of times.
     pub words: &'static [&'static str],
     /// Its flags, besides those of the program.
     pub flags: &'static [Flag],
     /// One sentence, lower-case.
     pub help: &'static str,
+}
+
+impl Command {
+    /// Whether the last argument may be repeated.
+    fn is_repeating(&self) -> bool {
+        self.words.last().is_some_and(|word| word.trim_end_matches(']').ends_with("..."))
+    }
 }
 
 /// The command line of a program.
@@ -200,8 +208,10 @@ impl Program {
             return Err(self.wrong(&format!("{}: {missing} is missing", command.name)));
         }
         match typed.words.get(command.words.len()) {
-            Some(extra) => Err(self.wrong(&format!("{}: {extra:?} is one word too many", command.name))),
-            None => Ok(()),
+            Some(extra) if !command.is_repeating() => {
+                Err(self.wrong(&format!("{}: {extra:?} is one word too many", command.name)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -254,6 +264,13 @@ mod tests {
                 help: "what holds",
             },
             Command { name: "status", words: &[], flags: &[], help: "how it is" },
+            Command {
+                name: "replay",
+                words: &["endpoint", "[number...]"],
+                flags: &[Flag::switch("json", "print JSON")],
+                help: "send again",
+            },
+            Command { name: "forget", words: &["number..."], flags: &[], help: "remove" },
         ],
     };
 
@@ -298,6 +315,19 @@ mod tests {
     }
 
     #[test]
+    fn the_last_word_may_be_repeated() {
+        for (line, words) in [
+            ("replay a", &["a"][..]),
+            ("replay a 1", &["a", "1"]),
+            ("replay a 1 -json 2 -c x 3", &["a", "1", "2", "3"]),
+            ("forget 1", &["1"]),
+            ("forget 1 -- -2 3", &["1", "-2", "3"]),
+        ] {
+            assert_eq!(parse(line).unwrap().words(), words, "{line}");
+        }
+    }
+
+    #[test]
     fn mistakes_exit_2_with_usage_and_help_exits_0() {
         for (line, first) in [
             ("-x", "flag provided but not defined: -x"),
@@ -310,6 +340,9 @@ mod tests {
             ("run", "unknown command: run"),
             ("lookup", "lookup: address is missing"),
             ("status now", "status: \"now\" is one word too many"),
+            ("lookup a b", "lookup: \"b\" is one word too many"),
+            ("replay", "replay: endpoint is missing"),
+            ("forget", "forget: number... is missing"),
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!((error.text().lines().next(), error.exit_code()), (Some(first), 2), "{line}");
@@ -325,7 +358,9 @@ mod tests {
         assert_eq!(
             PROGRAM.usage(),
             "Usage of sample:\ndoes nothing\n  -c file\n        configuration file\n  -v\n        debug log\n  -version\n        \
-             show the version\n\nCommands:\n  lookup address\n        what holds\n    -json\n        print JSON\n  status\n        how it is\n"
+             show the version\n\nCommands:\n  lookup address\n        what holds\n    -json\n        print JSON\n  status\n        how it is\n  \
+             replay endpoint [number...]\n        send again\n    -json\n        print JSON\n  \
+             forget number...\n        remove\n"
         );
     }
 }
