@@ -1,7 +1,8 @@
-//! Implements the control socket and the commands `lookup` and `status`.
+//! Implements the control socket, the commands `lookup` and `status`, and the way of a program's own actions.
 //!
 //! A running bouncer answers on a unix socket in its state directory, accessible to its owner only: one line of JSON
-//! per request and response. When no bouncer runs, the commands answer from the persisted decisions and say so.
+//! per request and response. When no bouncer runs, `lookup` and `status` answer from the persisted decisions and say so;
+//! an action ([`LocalQuery::act`], [`Bouncer::act`](crate::run::Bouncer::act)) fails.
 
 mod answer;
 mod command;
@@ -11,8 +12,8 @@ mod show;
 
 pub use answer::{About, Answer, CountLine, DecisionView, Effect, LookupAnswer, Source, State, StatusAnswer};
 pub use command::{LocalQuery, LocalQueryError};
-pub use request::{Request, Subject, SubjectError};
-pub use server::{Control, ControlError, EffectOf, View};
+pub use request::{MAX_REQUEST_BYTES, Request, Subject, SubjectError};
+pub use server::{Act, Control, ControlError, EXCHANGE_TIMEOUT, EffectOf, View};
 pub use show::printable;
 
 #[cfg(test)]

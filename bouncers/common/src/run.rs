@@ -7,7 +7,7 @@
 //! ```text
 //!  cli.rs ──► load.rs ──► daemon.rs ──┬─► Subscription ──CacheHandle──► enforcement (Bouncer::start)
 //!    │                                ├─► Bouncer::reload, Bouncer::tick
-//!    └──────► commands                └─► control socket, /metrics, usage metrics ◄── Bouncer::status, ::effect, ::meter
+//!    └──────► commands                └─► control socket, /metrics, usage metrics ◄── Bouncer::status, ::effect, ::act, ::meter
 //! ```
 
 mod bouncer;

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Subject;
 
+/// Start of the refusal of a request that is not understood. Daemons and commands of different versions meet during an
+/// upgrade, so the text is part of the protocol.
+pub(super) const NOT_UNDERSTOOD: &str = "not a question: ";
 /// Maximum number of decisions in a response.
 // A lookup of a short prefix may match the whole table.
 const MAX_LISTED: usize = 100;
@@ -21,7 +24,12 @@ pub enum Answer {
     Lookup(LookupAnswer),
     /// To a request for the status.
     Status(StatusAnswer),
-    /// The request was not understood.
+    /// To an action that was carried out.
+    Action {
+        /// Its result; its form is the program's.
+        result: serde_json::Value,
+    },
+    /// The request was not understood, or the action was not carried out.
     Refused {
         /// Why.
         reason: String,
@@ -162,6 +170,10 @@ pub struct StatusAnswer {
     pub missed: u64,
     /// Status of the bouncer itself, such as the number of elements in the kernel.
     pub enforcer: BTreeMap<String, String>,
+    /// The same for programs: [`EnforcementStatus::report`](crate::run::EnforcementStatus::report). Not in every
+    /// version, and not of every bouncer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<serde_json::Value>,
 }
 
 impl State {
@@ -279,6 +291,7 @@ impl StatusAnswer {
             failed_requests: freshness.failed_requests,
             missed: freshness.missed,
             enforcer,
+            enforcement: None,
         }
     }
 }
@@ -395,6 +408,26 @@ pub(super) mod tests {
         let without = text.replace(r#""effect":{"denied":true,"reason":"drop"},"#, "");
         let Answer::Lookup(read) = serde_json::from_str(&without).unwrap() else { panic!("{without}") };
         assert_eq!(read.effect, None);
+    }
+
+    #[test]
+    fn a_status_has_a_report_only_if_the_bouncer_has_one() {
+        let snapshot = snapshot();
+        let freshness = Freshness::default();
+        let state = State::running(about(), &snapshot, &freshness, NOW);
+        let without = StatusAnswer::of(&snapshot, &freshness, state, BTreeMap::new());
+        let text = serde_json::to_string(&without).unwrap();
+        assert!(!text.contains("enforcement"), "{text}");
+        assert_eq!(serde_json::from_str::<StatusAnswer>(&text).unwrap(), without);
+
+        let report = serde_json::json!({"endpoints": {"a": {"waiting": u64::MAX}}});
+        let with = Answer::Status(StatusAnswer { enforcement: Some(report), ..without });
+        let text = serde_json::to_string(&with).unwrap();
+        assert!(
+            text.ends_with(r#""enforcement":{"endpoints":{"a":{"waiting":18446744073709551615}}}}"#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), with);
     }
 
     #[test]

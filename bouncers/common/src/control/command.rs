@@ -1,4 +1,5 @@
 //! Implements the commands `lookup` and `status`: queries the running bouncer, or else reads its persisted decisions.
+//! Sends the actions of other commands, which only a running bouncer takes.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -10,11 +11,17 @@ use palisade_cache::{Ledger, Policy};
 use palisade_go_compat::with_causes;
 use palisade_stream::{Freshness, StateFile, now};
 
-use super::{About, Answer, LookupAnswer, Request, State, StatusAnswer, Subject, SubjectError, show};
+use super::answer::NOT_UNDERSTOOD;
+use super::{
+    About, Answer, EXCHANGE_TIMEOUT, LookupAnswer, MAX_REQUEST_BYTES, Request, State, StatusAnswer, Subject,
+    SubjectError, show,
+};
 use crate::settings::LapiSettings;
 
 /// Timeout of the running bouncer's response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+// A bouncer that gives a request up at its own timeout is then reported as such.
+const _: () = assert!(ANSWER_TIMEOUT.as_secs() > EXCHANGE_TIMEOUT.as_secs());
 /// Maximum size of a response, in bytes.
 const MAX_ANSWER_BYTES: u64 = 16 << 20;
 
@@ -37,6 +44,51 @@ pub enum LocalQueryError {
         failure: String,
         /// Why there are no persisted decisions.
         memory: String,
+    },
+    /// No bouncer answers, and only a running one can carry out an action.
+    #[error("no bouncer answers at {} ({failure}); {}", socket.display(), next_step(*kind))]
+    NotRunning {
+        /// The socket's path.
+        socket: PathBuf,
+        /// Why it does not answer.
+        failure: String,
+        /// The kind of the failure.
+        kind: io::ErrorKind,
+    },
+    /// The bouncer has received the request for an action, and has not answered.
+    #[error(
+        "the bouncer at {} has received the request, but {failure}; what was requested may still be carried out: see \
+         `status` before you repeat it",
+        socket.display()
+    )]
+    Unanswered {
+        /// The socket's path.
+        socket: PathBuf,
+        /// What happened instead.
+        failure: String,
+    },
+    /// The bouncer has not carried out an action. The text is its reason.
+    #[error("{0}")]
+    Refused(String),
+    /// The bouncer does not know actions, or not in this form.
+    #[error(
+        "the bouncer at {} does not understand the request ({reason}); if it was started before an upgrade, restart it",
+        socket.display()
+    )]
+    NotUnderstood {
+        /// The socket's path.
+        socket: PathBuf,
+        /// What it does not understand.
+        reason: String,
+    },
+    /// The request is longer than a bouncer accepts. It has not been sent.
+    #[error(
+        "the request has {bytes} bytes, and a bouncer takes at most {MAX_REQUEST_BYTES} at once: give fewer arguments, \
+         and repeat the command for the others"
+    )]
+    TooLong {
+        /// Its length.
+        bytes: usize,
     },
     /// The bouncer's response cannot be used.
     #[error("the bouncer at {} answers strangely: {reason}; is it of another version?", socket.display())]
@@ -87,7 +139,7 @@ impl LocalQuery<'_> {
         let request = Request::Lookup { subject: subject.to_string() };
         match self.answer(&request, Some(subject))? {
             Answer::Lookup(answer) => Ok(answer),
-            Answer::Status(_) | Answer::Refused { .. } => Err(LocalQueryError::Strange {
+            _ => Err(LocalQueryError::Strange {
                 socket: self.settings.control_socket().unwrap_or_default(),
                 reason: "it is no answer to a lookup".to_owned(),
             }),
@@ -101,7 +153,7 @@ impl LocalQuery<'_> {
     pub fn status_answer(&self) -> Result<StatusAnswer, LocalQueryError> {
         match self.answer(&Request::Status, None)? {
             Answer::Status(answer) => Ok(answer),
-            Answer::Lookup(_) | Answer::Refused { .. } => Err(LocalQueryError::Strange {
+            _ => Err(LocalQueryError::Strange {
                 socket: self.settings.control_socket().unwrap_or_default(),
                 reason: "it is no status".to_owned(),
             }),
@@ -117,12 +169,46 @@ impl LocalQuery<'_> {
         self.print(&answer, out)
     }
 
+    /// Has the running bouncer carry out an action of the program's own, and returns its result:
+    /// [`Bouncer::act`](crate::run::Bouncer::act).
+    ///
+    /// # Errors
+    /// No bouncer has carried it out, except with [`LocalQueryError::Unanswered`] and [`LocalQueryError::Strange`]: then
+    /// it is unknown, and may still happen.
+    pub fn act(&self, name: &str, arguments: &[String]) -> Result<serde_json::Value, LocalQueryError> {
+        let socket = self.settings.control_socket().ok_or(LocalQueryError::NoState)?;
+        let line = line_of(&Request::Action { name: name.to_owned(), arguments: arguments.to_vec() })?;
+        let mut stream = match send(&socket, &line) {
+            Ok(stream) => stream,
+            Err(error) => {
+                let (failure, kind) = (explain(&error), error.kind());
+                return Err(LocalQueryError::NotRunning { socket, failure, kind });
+            }
+        };
+        let answer = match receive(&mut stream) {
+            Ok(answer) => answer,
+            Err(error) => return Err(LocalQueryError::Unanswered { socket, failure: explain(&error) }),
+        };
+        match serde_json::from_slice(&answer) {
+            Ok(Answer::Action { result }) => Ok(result),
+            Ok(Answer::Refused { reason }) => Err(match reason.strip_prefix(NOT_UNDERSTOOD) {
+                Some(reason) => LocalQueryError::NotUnderstood { socket, reason: reason.to_owned() },
+                None => LocalQueryError::Refused(reason),
+            }),
+            Ok(_) => {
+                Err(LocalQueryError::Strange { socket, reason: "it is no result of an action".to_owned() })
+            }
+            Err(error) => Err(LocalQueryError::Strange { socket, reason: error.to_string() }),
+        }
+    }
+
     fn answer(&self, request: &Request, subject: Option<&Subject>) -> Result<Answer, LocalQueryError> {
         let socket = self.settings.control_socket().ok_or(LocalQueryError::NoState)?;
         let memory = self.settings.state_file(self.types).ok_or(LocalQueryError::NoState)?;
         let strange = |reason: String| LocalQueryError::Strange { socket: socket.clone(), reason };
-        match send_request(&socket, request) {
-            Ok(line) => match serde_json::from_slice(&line) {
+        let line = line_of(request)?;
+        match send(&socket, &line).and_then(|mut stream| receive(&mut stream)) {
+            Ok(answer) => match serde_json::from_slice(&answer) {
                 Ok(Answer::Refused { reason }) => Err(strange(reason)),
                 Ok(answer) => Ok(answer),
                 Err(error) => Err(strange(error.to_string())),
@@ -164,20 +250,34 @@ impl LocalQuery<'_> {
             }
             Answer::Lookup(answer) => show::lookup(answer),
             Answer::Status(answer) => show::status(answer),
+            Answer::Action { result } => format!("{result}\n"),
             Answer::Refused { reason } => format!("{reason}\n"),
         };
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(LocalQueryError::Print)
     }
 }
 
-/// Sends a request to the bouncer at a socket.
-fn send_request(socket: &Path, request: &Request) -> io::Result<Vec<u8>> {
+/// A request as it is sent.
+fn line_of(request: &Request) -> Result<Vec<u8>, LocalQueryError> {
+    let mut line = serde_json::to_vec(request).expect("texts always serialise");
+    line.push(b'\n');
+    match line.len() as u64 > MAX_REQUEST_BYTES {
+        true => Err(LocalQueryError::TooLong { bytes: line.len() }),
+        false => Ok(line),
+    }
+}
+
+/// Sends a request to the bouncer at a socket. After an error the bouncer has not received all of it, and a part is not
+/// understood.
+fn send(socket: &Path, line: &[u8]) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-    let mut line = serde_json::to_vec(request)?;
-    line.push(b'\n');
-    stream.write_all(&line)?;
+    stream.write_all(line)?;
+    Ok(stream)
+}
+
+fn receive(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     // The peer is whatever listens at the path: bounded in time and size.
     stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
@@ -197,5 +297,15 @@ fn explain(error: &io::Error) -> String {
             format!("it sent nothing for {} s", ANSWER_TIMEOUT.as_secs())
         }
         _ => error.to_string(),
+    }
+}
+
+/// What to do when no bouncer could be reached.
+fn next_step(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound => "start it first, or check `state_dir`",
+        io::ErrorKind::PermissionDenied => "run the command as its user, or as root",
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "try again, or look at its log",
+        _ => "start it first",
     }
 }

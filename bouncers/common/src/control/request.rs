@@ -9,6 +9,9 @@ use palisade_stream::{Admitted, admit};
 use palisade_wire::Scope;
 use serde::{Deserialize, Serialize};
 
+/// Maximum size of a request with its line feed, in bytes.
+pub const MAX_REQUEST_BYTES: u64 = 4096;
+
 /// A request: one line of JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "lowercase")]
@@ -20,6 +23,14 @@ pub enum Request {
     },
     /// The bouncer's status.
     Status,
+    /// An action of the program's own, for [`Bouncer::act`](crate::run::Bouncer::act).
+    Action {
+        /// Its name.
+        name: String,
+        /// Its arguments.
+        #[serde(default)]
+        arguments: Vec<String>,
+    },
 }
 
 /// A target of decisions.
@@ -88,6 +99,16 @@ impl fmt::Display for Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_for_an_action_survives_the_wire() {
+        let request = Request::Action { name: "resume".into(), arguments: vec!["a \"b\"\n".into()] };
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(text, r#"{"ask":"action","name":"resume","arguments":["a \"b\"\n"]}"#);
+        assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);
+        let without = serde_json::from_str::<Request>(r#"{"ask":"action","name":"x"}"#).unwrap();
+        assert_eq!(without, Request::Action { name: "x".into(), arguments: Vec::new() });
+    }
 
     #[test]
     fn subjects_are_read_in_common_notations() {

@@ -19,14 +19,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{About, Answer, Effect, LookupAnswer, Request, State, StatusAnswer, Subject};
+use super::answer::NOT_UNDERSTOOD;
+use super::{About, Answer, Effect, LookupAnswer, MAX_REQUEST_BYTES, Request, State, StatusAnswer, Subject};
 
-/// Maximum size of a request, in bytes.
-const MAX_REQUEST_BYTES: u64 = 4096;
 /// Timeout of receiving a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
-/// Timeout of a request and its response together.
-const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of a request and its response together. What was begun for the request goes on after it.
+pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of concurrent requests; others wait in the socket's queue.
 // A lookup of a range scans the whole table, so the number bounds processor time and memory.
 const MAX_CONCURRENT: usize = 8;
@@ -44,6 +43,9 @@ pub struct ControlError {
 /// Computes the effect on a packet from a subject. Must not block.
 pub type EffectOf = Box<dyn Fn(&Subject, &Snapshot) -> Effect + Send + Sync>;
 
+/// Carries out the action of a name with its arguments. May block, but must end well within [`EXCHANGE_TIMEOUT`].
+pub type Act = Box<dyn Fn(&str, &[String]) -> Result<serde_json::Value, String> + Send + Sync>;
+
 /// What responses are computed from.
 pub struct View {
     /// Identifies the bouncer.
@@ -52,11 +54,15 @@ pub struct View {
     pub cache: CacheHandle,
     /// The bouncer's own lines of `status`, ordered by key. Must not block.
     pub enforcer: Box<dyn Fn() -> BTreeMap<String, String> + Send + Sync>,
+    /// The bouncer's report in the JSON of `status`. Must not block.
+    pub report: Box<dyn Fn() -> Option<serde_json::Value> + Send + Sync>,
     /// The effect on a packet from a subject, given these decisions.
     pub effect: EffectOf,
+    /// The program's own actions.
+    pub act: Act,
 }
 
-/// A socket that answers `lookup` and `status`, accessible to the owner of the process only.
+/// A socket that answers `lookup` and `status` and takes actions, accessible to the owner of the process only.
 #[derive(Debug)]
 pub struct Control {
     listener: UnixListener,
@@ -145,7 +151,8 @@ async fn handle(mut stream: UnixStream, view: Arc<View>) {
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(MAX_REQUEST_BYTES));
     let Ok(Ok(_)) = timeout(REQUEST_TIMEOUT, reader.read_until(b'\n', &mut line)).await else { return };
-    // A lookup may scan the whole table: on a blocking thread, so that following the LAPI is not delayed.
+    // A lookup may scan the whole table, an action may wait: on a blocking thread, so that following the LAPI is not
+    // delayed.
     let Ok(answer) = tokio::task::spawn_blocking(move || answer(&line, &view)).await else { return };
     let mut bytes = serde_json::to_vec(&answer).expect("texts and numbers always serialise");
     bytes.push(b'\n');
@@ -157,21 +164,43 @@ async fn handle(mut stream: UnixStream, view: Arc<View>) {
 fn answer(line: &[u8], view: &View) -> Answer {
     let request = match serde_json::from_slice(line) {
         Ok(request) => request,
-        Err(error) => return Answer::Refused { reason: format!("not a question: {error}") },
+        // Without its line feed at the bound: cut off.
+        Err(_) if line.len() as u64 == MAX_REQUEST_BYTES && !line.ends_with(b"\n") => {
+            return Answer::Refused {
+                reason: format!("{NOT_UNDERSTOOD}it is longer than {MAX_REQUEST_BYTES} bytes"),
+            };
+        }
+        Err(error) => return Answer::Refused { reason: format!("{NOT_UNDERSTOOD}{error}") },
     };
-    let (published, now) = (view.cache.published(), now());
-    let (snapshot, freshness) = (&published.snapshot, &*published.freshness);
-    let state = State::running(view.about.clone(), snapshot, freshness, now);
     match request {
-        Request::Status => Answer::Status(StatusAnswer::of(snapshot, freshness, state, (view.enforcer)())),
-        Request::Lookup { subject } => match subject.parse::<Subject>() {
-            Ok(subject) => {
-                let effect = (view.effect)(&subject, snapshot);
-                Answer::Lookup(LookupAnswer::of(&subject, snapshot, Some(effect), state, now))
-            }
-            Err(error) => Answer::Refused { reason: error.to_string() },
+        Request::Status => status(view),
+        Request::Lookup { subject } => lookup(&subject, view),
+        Request::Action { name, arguments } => match (view.act)(&name, &arguments) {
+            Ok(result) => Answer::Action { result },
+            Err(reason) => Answer::Refused { reason },
         },
     }
+}
+
+fn status(view: &View) -> Answer {
+    let published = view.cache.published();
+    let (snapshot, freshness) = (&published.snapshot, &*published.freshness);
+    let state = State::running(view.about.clone(), snapshot, freshness, now());
+    Answer::Status(StatusAnswer {
+        enforcement: (view.report)(),
+        ..StatusAnswer::of(snapshot, freshness, state, (view.enforcer)())
+    })
+}
+
+fn lookup(subject: &str, view: &View) -> Answer {
+    let subject = match subject.parse::<Subject>() {
+        Ok(subject) => subject,
+        Err(error) => return Answer::Refused { reason: error.to_string() },
+    };
+    let (published, now) = (view.cache.published(), now());
+    let state = State::running(view.about.clone(), &published.snapshot, &published.freshness, now);
+    let effect = (view.effect)(&subject, &published.snapshot);
+    Answer::Lookup(LookupAnswer::of(&subject, &published.snapshot, Some(effect), state, now))
 }
 
 impl std::fmt::Debug for View {

@@ -1,7 +1,7 @@
 //! Commands and server together, over a real socket.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -40,6 +40,23 @@ fn inquire(settings: &LapiSettings, json: bool, subject: Option<&str>) -> Result
     Ok(String::from_utf8(out).unwrap())
 }
 
+/// Fails for an unknown name, otherwise returns the arguments.
+fn act(name: &str, arguments: &[String]) -> Result<serde_json::Value, String> {
+    match name {
+        "echo" => Ok(serde_json::json!({ "echo": arguments })),
+        _ => Err(format!("no endpoint is called {name}; see `status`")),
+    }
+}
+
+fn request(
+    settings: &LapiSettings,
+    name: &str,
+    arguments: &[String],
+) -> Result<serde_json::Value, LocalQueryError> {
+    let query = LocalQuery { about: about(), settings, types: None, policy: Policy::default(), json: false };
+    query.act(name, arguments)
+}
+
 struct Serving {
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -53,8 +70,10 @@ fn serve(settings: &LapiSettings) -> Serving {
         denied: Some(false),
         reason: format!("{subject} is exempt"),
     });
+    let report = Box::new(|| Some(serde_json::json!({ "endpoints": 2 })));
+    let view = View { about: about(), cache, enforcer, report, effect, act: Box::new(act) };
     let control = Control::bind(&settings.control_socket().unwrap()).unwrap();
-    tasks.spawn(control.serve(View { about: about(), cache, enforcer, effect }, stop.clone()));
+    tasks.spawn(control.serve(view, stop.clone()));
     tasks.close();
     Serving { stop, tasks }
 }
@@ -80,6 +99,7 @@ async fn a_running_bouncer_answers_its_owner_only() {
         assert!(text.contains("4 decisions") && text.contains("backend: none"), "{text}");
         let text = inquire(&settings, true, None).unwrap();
         assert!(text.starts_with(r#"{"answer":"status","state":{"program":"palisade-test""#), "{text}");
+        assert!(text.ends_with("\"enforcement\":{\"endpoints\":2}}\n"), "{text}");
         assert!(matches!(inquire(&settings, false, Some("example.org")), Err(LocalQueryError::Subject(_))));
 
         for question in ["", "junk\n", "{\"ask\":\"lookup\",\"subject\":\"x\"}\n", &"x".repeat(5000)] {
@@ -169,4 +189,106 @@ async fn what_is_no_socket_is_not_replaced() {
     std::fs::write(&path, "notes").unwrap();
     assert!(Control::bind(&path).is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "notes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_is_carried_out_or_refused_with_its_reason_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let serving = serve(&settings);
+    tokio::task::spawn_blocking(move || {
+        let words = ["a".to_owned(), "1 \"2\"\n".to_owned()];
+        assert_eq!(request(&settings, "echo", &words).unwrap(), serde_json::json!({ "echo": words }));
+        let error = request(&settings, "x", &[]).unwrap_err();
+        assert!(matches!(error, LocalQueryError::Refused(_)));
+        assert_eq!(error.to_string(), "no endpoint is called x; see `status`");
+    })
+    .await
+    .unwrap();
+    serving.stop.cancel();
+    serving.tasks.wait().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_request_is_served_and_a_longer_one_names_the_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let serving = serve(&settings);
+    tokio::task::spawn_blocking(move || {
+        let frame = r#"{"ask":"action","name":"echo","arguments":[""]}"#.len() + 1;
+        let longest = "x".repeat(MAX_REQUEST_BYTES as usize - frame);
+        assert_eq!(request(&settings, "echo", std::slice::from_ref(&longest)).unwrap()["echo"][0], longest);
+        let error = request(&settings, "echo", &[longest + "x"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the request has 4097 bytes, and a bouncer takes at most 4096 at once: give fewer arguments, and repeat \
+             the command for the others"
+        );
+
+        let mut stream = UnixStream::connect(settings.control_socket().unwrap()).unwrap();
+        stream.write_all(&[b'x'; MAX_REQUEST_BYTES as usize]).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("it is longer than 4096 bytes"), "{answer}");
+    })
+    .await
+    .unwrap();
+    serving.stop.cancel();
+    serving.tasks.wait().await;
+}
+
+#[test]
+fn an_action_needs_a_running_bouncer() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let socket = settings.control_socket().unwrap();
+    let error = request(&settings, "resume", &[]).unwrap_err().to_string();
+    let expected = format!(
+        "no bouncer answers at {} (there is no socket: is it running?); start it first, or check `state_dir`",
+        socket.display()
+    );
+    assert_eq!(error, expected);
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let error = request(&settings, "resume", &[]).unwrap_err().to_string();
+    assert!(error.contains("nobody listens there any more") && error.contains("start it first"), "{error}");
+    let without = LapiSettings { state_dir: None, ..settings };
+    assert!(matches!(request(&without, "resume", &[]), Err(LocalQueryError::NoState)));
+}
+
+/// The error of a command whose bouncer reads the request and answers with this text.
+fn error_at_an_answer(answer: &'static str) -> LocalQueryError {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let listener = std::os::unix::net::UnixListener::bind(settings.control_socket().unwrap()).unwrap();
+    let peer = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let error = request(&settings, "resume", &[]).unwrap_err();
+    peer.join().unwrap();
+    error
+}
+
+#[test]
+fn a_bouncer_of_an_older_version_is_named_as_the_reason() {
+    // The answer of versions without actions.
+    let error = error_at_an_answer(
+        "{\"answer\":\"refused\",\"reason\":\"not a question: unknown variant `action`, expected `lookup` or `status` at line 1 column 15\"}\n",
+    );
+    assert!(matches!(error, LocalQueryError::NotUnderstood { .. }));
+    let text = error.to_string();
+    assert!(text.contains("does not understand the request") && text.contains("restart it"), "{text}");
+    for answer in ["junk\n", "{\"answer\":\"later\"}\n"] {
+        assert!(matches!(error_at_an_answer(answer), LocalQueryError::Strange { .. }), "{answer}");
+    }
+}
+
+#[test]
+fn an_action_without_an_answer_may_have_been_carried_out() {
+    let error = error_at_an_answer("");
+    assert!(matches!(error, LocalQueryError::Unanswered { .. }));
+    let text = error.to_string();
+    assert!(text.contains("it hung up") && text.contains("may still be carried out"), "{text}");
 }

@@ -24,6 +24,9 @@ use crate::usage::{Meter, Reading};
 /// How often to check whether the LAPI has responded for the first time.
 const FIRST_ANSWER_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Number of characters shown of an unknown action's name.
+const MAX_NAME_SHOWN: usize = 80;
+
 /// The constants of a bouncer program.
 #[derive(Debug, Clone, Copy)]
 pub struct ProgramInfo {
@@ -94,6 +97,12 @@ pub trait EnforcementStatus: Clone + Send + Sync + 'static {
     /// The enforcement's lines of the command `status`.
     fn details(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
+    }
+
+    /// The enforcement's state for programs: `enforcement` in the JSON of the command `status`; `None` for none. Must
+    /// not block, and must be bounded in size.
+    fn report(&self) -> Option<serde_json::Value> {
+        None
     }
 }
 
@@ -207,6 +216,22 @@ pub trait Bouncer: Send + Sync + Sized + 'static {
 
     /// The effect of the enforcement on a packet or request from `subject`, for `lookup`. May take time.
     fn effect(&self, subject: &Subject, snapshot: &Snapshot) -> Effect;
+
+    /// Carries out an action of the program's own that a command has requested with [`LocalQuery::act`], and returns
+    /// its result.
+    ///
+    /// May block: it is called on a thread for blocking work, within the runtime, several at a time. It must end well
+    /// within [`EXCHANGE_TIMEOUT`](crate::control::EXCHANGE_TIMEOUT): afterwards the command has no answer, although the
+    /// action goes on. The same follows from a command that has given up waiting while its request was in the socket's
+    /// queue. So an action that is repeated must do no harm, and its result must be bounded in size.
+    ///
+    /// # Errors
+    /// Why the action was not carried out, with the next step: the command prints this text alone. It must not contain
+    /// secrets.
+    fn act(&self, name: &str, _arguments: &[String]) -> Result<serde_json::Value, String> {
+        let name: String = name.chars().take(MAX_NAME_SHOWN).collect();
+        Err(format!("unknown action {name:?}: {} has no such action", Self::INFO.program.name))
+    }
 
     /// The source of usage metrics.
     fn meter(&self) -> impl Meter + 'static {

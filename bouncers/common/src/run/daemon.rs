@@ -285,12 +285,15 @@ fn serve_control_socket<B: Bouncer>(
             return;
         }
     };
-    let (observed, status) = (Arc::clone(bouncer), bouncer.status());
+    let (observed, acting) = (Arc::clone(bouncer), Arc::clone(bouncer));
+    let (details, report) = (bouncer.status(), bouncer.status());
     let view = View {
         about: B::INFO.about(lapis),
         cache: cache.clone(),
-        enforcer: Box::new(move || status.borrow().details()),
+        enforcer: Box::new(move || details.borrow().details()),
+        report: Box::new(move || report.borrow().report()),
         effect: Box::new(move |subject, snapshot| observed.effect(subject, snapshot)),
+        act: Box::new(move |name, arguments| acting.act(name, arguments)),
     };
     context.tasks.spawn(control.serve(view, context.stop.clone()));
 }

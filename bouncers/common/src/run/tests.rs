@@ -119,3 +119,15 @@ fn trace_and_debug_raise_the_level() {
     assert_eq!(level(Overrides { trace: true, ..Overrides::default() }), LogLevel::Trace);
     assert_eq!(level(Overrides { verbose: true, ..Overrides::default() }), LogLevel::Debug);
 }
+
+#[test]
+fn a_program_without_actions_refuses_every_action() {
+    let refused = Sample.act(&"resume\n".repeat(1000), &[]).unwrap_err();
+    assert!(
+        refused.starts_with(r#"unknown action "resume\nresume"#)
+            && refused.ends_with("palisade-sample has no such action"),
+        "{refused}"
+    );
+    assert!(refused.len() < 200, "{}", refused.len());
+    assert_eq!(InForce::default().report(), None);
+}
