@@ -1,7 +1,8 @@
 //! Delivers messages to HTTP endpoints.
 //!
 //! ```text
-//!   sink ── renders, signs, sends, classifies
+//!   sink ── sends, classifies
+//!     ├─ requests      bodies, headers, signatures            (pure)
 //!     ├─ credentials   fixed headers, bearer, basic           (pure)
 //!     ├─ signature     Standard Webhooks, HMAC in a header    (pure)
 //!     ├─ response      what follows from a status             (pure)
@@ -17,8 +18,10 @@ mod credentials;
 mod dial;
 pub mod guard;
 mod reason;
+pub(crate) mod requests;
 mod response;
 mod signature;
+mod sink;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -33,6 +36,7 @@ pub use self::client::{Client, ClientRequest, ClientResponse, DEFAULT_RESPONSE_L
 pub use self::connection::{MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS};
 pub use self::response::MAX_RETRY_AFTER;
 pub use self::signature::{HeaderSigner, SecretError, Signer, public_key};
+pub use self::sink::{ConnectError, HttpConnector, HttpSink};
 
 /// An endpoint's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

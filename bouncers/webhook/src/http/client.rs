@@ -116,6 +116,11 @@ impl Client {
         responses::failure(response, &self.shared.excerpts)
     }
 
+    /// A text that may repeat parts of a request, without secrets.
+    pub(super) fn redacted(&self, text: &str) -> String {
+        self.shared.excerpts.redacted(text)
+    }
+
     /// Closes the connection in order.
     pub async fn close(self) {
         if let Some(connection) = self.connection {

@@ -13,7 +13,7 @@ use super::HttpError;
 use crate::config::HttpConfig;
 
 /// Headers that belong to the connection and to the framing of messages.
-const RESERVED: [HeaderName; 7] =
+pub(super) const RESERVED: [HeaderName; 7] =
     [CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
 pub(super) fn fixed_headers(config: &HttpConfig, user_agent: &str) -> Result<HeaderMap, HttpError> {

@@ -75,28 +75,37 @@ impl Excerpts {
     /// The beginning of a text on one line, in quotes; `None` when there is nothing to show.
     pub(super) fn of(&self, text: &[u8]) -> Option<String> {
         let text = String::from_utf8_lossy(&text[..text.len().min(MAX_SEARCHED)]);
-        let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = self.redacted(&text);
+        (!text.is_empty()).then(|| format!("\"{}\"", escaped(&text, MAX_EXCERPT)))
+    }
+
+    /// A text without secrets.
+    pub(super) fn redacted(&self, text: &str) -> String {
+        let mut text = text.to_owned();
         for secret in &self.secrets {
             if text.contains(&**secret) {
                 text = text.replace(&**secret, REDACTED);
             }
         }
-        if text.is_empty() {
-            return None;
-        }
-        let mut shown = String::with_capacity(MAX_EXCERPT + 8);
-        for (position, c) in text.chars().enumerate() {
-            match c {
-                _ if position == MAX_EXCERPT => {
-                    shown.push('…');
-                    break;
-                }
-                '"' => shown.push('\''),
-                ' '..='~' => shown.push(c),
-                c if c.is_alphanumeric() => shown.push(c),
-                c => shown.extend(c.escape_unicode()),
-            }
-        }
-        Some(format!("\"{shown}\""))
+        text
     }
+}
+
+/// At most so many characters on one line, without double quotes.
+pub(super) fn escaped(text: &str, max: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(max) + 8);
+    for (position, c) in text.chars().enumerate() {
+        match c {
+            _ if position == max => {
+                shown.push('…');
+                break;
+            }
+            '"' => shown.push('\''),
+            ' '..='~' => shown.push(c),
+            c if c.is_alphanumeric() => shown.push(c),
+            c => shown.extend(c.escape_unicode()),
+        }
+    }
+    shown
 }

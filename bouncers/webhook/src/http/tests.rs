@@ -1,5 +1,6 @@
 mod client;
 mod peer;
+mod sink;
 mod tls;
 
 use std::time::Duration;
