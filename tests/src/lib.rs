@@ -65,7 +65,9 @@ mod process;
 mod proxy;
 mod raw_upstream;
 mod reach;
+mod receiver;
 mod site;
+mod small_disk;
 mod tls_visitor;
 pub mod tools;
 mod udp_probe;
@@ -102,7 +104,11 @@ pub use process::Process;
 pub use proxy::{Proxy, ProxyConfig};
 pub use raw_upstream::{RawRequest, RawUpstream};
 pub use reach::{Echo, connect, still_answers};
+pub use receiver::{
+    Decides, Entries, Reaction, ReceivedEvent, ReceivedRequest, Receiver, Truth, webhook_file,
+};
 pub use site::Site;
+pub use small_disk::fill_disk;
 pub use tls_visitor::{CurlReply, TlsVisitor, base64_of_first};
 pub use udp_probe::UdpProbe;
 pub use wait::{Holds, default_timeout, eventually, eventually_within, pace, throughout};

@@ -1,4 +1,4 @@
-//! nginx of Debian's package before a LAPI, with a minimal configuration, so that its defaults apply to long responses.
+//! nginx of Debian's package before a LAPI or as a receiver, with a minimal configuration, so that its defaults apply.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use crate::tools;
 use crate::wait::eventually;
 use crate::world::World;
 
-/// A running reverse proxy; killed when dropped.
+/// A running server; killed when dropped.
 pub struct NginxFront {
     url: String,
+    port: u16,
     process: Process,
 }
 
@@ -22,6 +23,15 @@ impl NginxFront {
     /// # Errors
     /// When it is not unpacked, or does not come up.
     pub fn start(world: &World, host: &Host, url: &str, timeout: Duration) -> Outcome<Self> {
+        let server = format!("location / {{ proxy_pass {url}; proxy_read_timeout {}s; }}", timeout.as_secs());
+        Self::start_server(world, host, "", &server)
+    }
+
+    /// Starts it on a host with the directives of a `server` block, which listens with these options, such as `ssl`.
+    ///
+    /// # Errors
+    /// When it is not unpacked, or does not come up.
+    pub fn start_server(world: &World, host: &Host, options: &str, server: &str) -> Outcome<Self> {
         let folder = world.fresh_path("nginx");
         std::fs::create_dir_all(&folder)?;
         let port = host.free_port()?;
@@ -31,9 +41,7 @@ impl NginxFront {
             .concat();
         let text = format!(
             "user root root;\ndaemon off;\nmaster_process off;\npid {shown}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n{own_folders}    \
-             access_log off;\n    server {{\n        listen {port};\n        location / {{\n            proxy_pass \
-             {url};\n            proxy_read_timeout {}s;\n        }}\n    }}\n}}\n",
-            timeout.as_secs()
+             access_log off;\n    server {{\n        listen {port} {options};\n        {server}\n    }}\n}}\n"
         );
         let config = folder.join("nginx.conf");
         std::fs::write(&config, text)?;
@@ -51,7 +59,12 @@ impl NginxFront {
             }
             host.run(|| std::net::TcpStream::connect(here)).doing("connecting to it").map(|_| true)
         })?;
-        Ok(Self { url: format!("http://{}:{port}/", host.v4()), process })
+        Ok(Self { url: format!("http://{}:{port}/", host.v4()), port, process })
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The number of responses that timed out.

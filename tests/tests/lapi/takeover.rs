@@ -12,8 +12,6 @@ use palisade_e2e::{
 };
 use serde_json::{Value, json};
 
-use crate::resilience::small_disk;
-
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/crowdsec").join(name)
 }
@@ -221,7 +219,7 @@ fn a_running_stock_lapi_is_not_taken_over() -> Outcome {
 #[test]
 fn a_full_disk_refuses_the_takeover_and_the_next_start_makes_it() -> Outcome {
     story(|world| {
-        let data = small_disk(world, "700k")?;
+        let data = world.small_disk("700k")?;
         std::fs::copy(golden("crowdsec-1.7.8.sqlite"), data.join("crowdsec.db"))?;
         let before = theirs(&data)?;
         let config = json!({ "db_config": { "flush": { "max_age": "36500d" } } });

@@ -1,43 +1,21 @@
 //! The disk is full, or the database is not what it was.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use palisade_e2e::{Failure, LapiProcess, Make, Outcome, Setup, World, eventually, story, tools};
+use palisade_e2e::{Failure, LapiProcess, Make, Outcome, Setup, World, eventually, fill_disk, story};
 
 use super::bystander::Bystander;
 use super::{active_decisions, bans, make, message, post, start};
 
-/// A small file system of its own, in memory.
-pub(crate) fn small_disk(world: &World, size: &str) -> Outcome<PathBuf> {
-    let folder = world.fresh_path("small-disk");
-    std::fs::create_dir_all(&folder)?;
-    let mut mount = tools::command("mount")?;
-    mount.args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "small"]).arg(&folder);
-    tools::output(&mut mount)?;
-    Ok(folder)
-}
-
-/// Leaves no byte free.
-pub(crate) fn fill(path: &Path) -> Outcome {
-    let mut file = File::create(path)?;
-    for piece in [vec![0u8; 1 << 16], vec![0u8; 512], vec![0u8; 1]] {
-        while file.write_all(&piece).is_ok() {}
-    }
-    Ok(())
-}
-
 #[test]
 fn a_full_disk_refuses_alerts_and_nothing_else() -> Outcome {
     story(|world| {
-        let data = small_disk(world, "6m")?;
+        let data = world.small_disk("6m")?;
         let (mut lapi, token) = start(world, &Setup { data: Some(data.clone()), ..Setup::default() })?;
         let mut taken: Vec<String> = (0..50).map(|n| format!("192.0.2.{n}")).collect();
         assert_eq!(post(&lapi, &token, bans(&taken, "before").to_string().as_bytes())?.status, 201);
         let bystander = Bystander::start(&lapi)?;
-        fill(&data.join("filler"))?;
+        fill_disk(&data.join("filler"))?;
         // What the database has reserved already may still be written.
         let mut refused = 0;
         for n in 0..4000u32 {
@@ -80,8 +58,8 @@ fn a_full_disk_refuses_alerts_and_nothing_else() -> Outcome {
 #[test]
 fn a_full_disk_at_the_start_is_reported() -> Outcome {
     story(|world| {
-        let data = small_disk(world, "64k")?;
-        fill(&data.join("filler"))?;
+        let data = world.small_disk("64k")?;
+        fill_disk(&data.join("filler"))?;
         let lapi = LapiProcess::prepare(world, make(), &Setup { data: Some(data), ..Setup::default() })?;
         refuses_to_start(world, &lapi)
     })
@@ -167,13 +145,13 @@ fn a_database_that_is_moved_away_and_back_loses_nothing() -> Outcome {
 #[test]
 fn a_disk_that_can_not_be_written_still_feeds_bouncers() -> Outcome {
     story(|world| {
-        let data = small_disk(world, "16m")?;
+        let data = world.small_disk("16m")?;
         let (mut lapi, token) = start(world, &Setup { data: Some(data.clone()), ..Setup::default() })?;
         let taken: Vec<String> = (0..20).map(|n| format!("192.0.2.{n}")).collect();
         assert_eq!(post(&lapi, &token, bans(&taken, "before").to_string().as_bytes())?.status, 201);
         let bystander = Bystander::start(&lapi)?;
         // No room at all, whatever is reserved: the file system shrinks to what it holds.
-        fill(&data.join("filler"))?;
+        fill_disk(&data.join("filler"))?;
         for _ in 0..10 {
             assert_eq!(active_decisions(&lapi)?.len(), taken.len());
         }

@@ -10,7 +10,6 @@ mod read_only;
 mod refused;
 mod shares;
 
-pub(crate) use disk::small_disk;
 use palisade_e2e::{LapiProcess, Make, Outcome, Reply, Setup, World};
 use serde_json::{Value, json};
 

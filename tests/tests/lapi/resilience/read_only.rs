@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use palisade_e2e::{LapiProcess, Outcome, Setup, World, eventually, story, tools};
+use palisade_e2e::{LapiProcess, Outcome, Setup, World, eventually, fill_disk, story, tools};
 use serde_json::Value;
 
-use super::disk::{fill, small_disk};
 use super::{KEY, MACHINE, active_decisions, as_machine, bans, make, message, post, start};
 
 /// What is served from memory, and that writes are refused with the time of the next try.
@@ -42,7 +41,7 @@ fn remount(folder: &Path, options: &str) -> Outcome {
 
 /// A LAPI with decisions on a file system of its own, not running any more.
 fn stopped(world: &World, is_killed: bool) -> Outcome<(LapiProcess, PathBuf, Vec<String>)> {
-    let data = small_disk(world, "16m")?;
+    let data = world.small_disk("16m")?;
     let (mut lapi, token) = start(world, &Setup { data: Some(data.clone()), ..Setup::default() })?;
     let values: Vec<String> = (10..30).map(|n| format!("192.0.2.{n}")).collect();
     assert_eq!(post(&lapi, &token, bans(&values, "before").to_string().as_bytes())?.status, 201);
@@ -65,7 +64,7 @@ fn writes_again(lapi: &LapiProcess, token: &str) -> Outcome {
 
 fn starts_on_a_full_disk(world: &World, is_killed: bool) -> Outcome {
     let (mut lapi, data, values) = stopped(world, is_killed)?;
-    fill(&data.join("filler"))?;
+    fill_disk(&data.join("filler"))?;
     lapi.up(world)?;
     let token = lapi.log_in(MACHINE.0, MACHINE.1)?;
     // The write-ahead log of a killed process has room for some more.
