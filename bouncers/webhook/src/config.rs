@@ -4,6 +4,7 @@
 
 mod check;
 pub mod file;
+pub mod stock_custom;
 pub mod stock_mirror;
 
 use std::fmt;

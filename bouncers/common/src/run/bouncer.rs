@@ -35,12 +35,12 @@ pub struct ProgramInfo {
     pub program: Program,
     /// The version, as the LAPI and `-version` show it.
     pub version: &'static str,
-    /// The stock program that this one replaces; logged at the start.
+    /// The stock program that this one replaces, see [`Bouncer::stock_name`].
     pub stock_name: &'static str,
+    /// Not read: the log file is named after [`Bouncer::stock_name`].
+    pub log_file: &'static str,
     /// The configuration file of the packaged service, which commands read when none is given.
     pub packaged_config: &'static str,
-    /// The log file's name, within the configured directory.
-    pub log_file: &'static str,
     /// The keys of the configuration file that [`Bouncer::read_config`] reads or knows.
     pub keys: &'static [&'static str],
 }
@@ -139,6 +139,12 @@ pub trait Bouncer: Send + Sync + Sized + 'static {
     /// keys those of this one, with [`Document::with_renamed`].
     fn translate(document: Document) -> Document {
         document
+    }
+
+    /// The stock program that this one replaces, or its own name for a file of its own; after [`translate`](Self::translate).
+    /// Logged at the start, and with `.log` the name of the log file.
+    fn stock_name(_document: &Document) -> &'static str {
+        Self::INFO.stock_name
     }
 
     /// Reads and checks the program's own keys. `None` when it has added problems.

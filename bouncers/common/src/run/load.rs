@@ -41,7 +41,8 @@ pub fn check<B: Bouncer>(document: Document, overrides: Overrides) -> Result<Loa
     let logs: Option<LogKeys> = document.parse_into(&mut problems);
     let CommonKeys { strict, prometheus } = common.unwrap_or_default();
     let mut notes = unknown_keys::<B>(&document, overrides.strict || strict == Some(true), &mut problems);
-    let logs = logs.map(|keys| keys.check(B::INFO.log_file, overrides.verbose, &mut problems));
+    let log_file = format!("{}.log", B::stock_name(&document));
+    let logs = logs.map(|keys| keys.check(&log_file, overrides.verbose, &mut problems));
     let prometheus = prometheus.and_then(|keys| keys.check(&mut problems));
     match (B::read_config(&document, &mut problems), logs) {
         (Some(Checked { config, notes: more }), Some(mut logs)) if problems.is_empty() => {
@@ -106,9 +107,9 @@ pub(super) fn start<B: Bouncer>(
         log_messages(&loaded);
     }
     if messages == Messages::AsConfigured {
-        let info = B::INFO;
+        let (info, stock_name) = (B::INFO, B::stock_name(&loaded.document));
         // The stock bouncer's message, with its name, which log parsers look for.
-        info!("Starting {} {} ({})", info.stock_name, info.version, info.program.name);
+        info!("Starting {stock_name} {} ({})", info.version, info.program.name);
         B::announce(&loaded.config);
     }
     Ok(loaded)

@@ -3,7 +3,7 @@ use std::path::Path;
 use palisade_cache::Snapshot;
 use palisade_client::LapiPool;
 use palisade_daemon::flags::{Flag, Program};
-use palisade_daemon::logs::LogLevel;
+use palisade_daemon::logs::{LogLevel, LogTarget};
 use palisade_daemon::{Document, Problems};
 use tokio::sync::watch;
 
@@ -89,6 +89,13 @@ fn keys_of_all_bouncers_and_of_one_are_read_from_one_file() {
     assert_eq!((found.config.as_str(), found.prometheus.map(|listen| listen.port)), ("blue", Some(1)));
     let texts: Vec<_> = found.notes.iter().map(|note| (note.level, note.text.contains("size"))).collect();
     assert_eq!(texts, [(NoteLevel::Warn, true), (NoteLevel::Info, false)]);
+}
+
+#[test]
+fn the_log_file_has_the_name_of_the_stock_program() {
+    let logs = loaded("colour: blue\nlog_mode: file\nlog_dir: /logs\n", true).unwrap().logs;
+    let LogTarget::File { path, .. } = logs.target else { panic!("no file") };
+    assert_eq!(path, Path::new("/logs/crowdsec-sample-bouncer.log"));
 }
 
 #[test]

@@ -248,7 +248,7 @@ pub struct HistoryFile {
 pub struct RetryFile {
     /// 1s by default.
     pub first: Option<GoDuration>,
-    /// 1h by default.
+    /// 1h by default, 30s for programs.
     pub max: Option<GoDuration>,
     /// 5 by default.
     pub breaker_failures: Option<u32>,

@@ -47,6 +47,7 @@ fn two_keys_make_an_endpoint() {
 fn a_program_and_a_whole_list_are_endpoints_too() {
     let made = endpoint("program: {path: /usr/local/bin/ban, mode: arguments, timeout: 5s}").unwrap();
     assert_eq!((made.grouping, made.parallel, made.replay_at_start), (Grouping::Remediation, 1, true));
+    assert_eq!(made.retry.max, Duration::from_secs(30));
     let Receiver::Program(program) = &made.receiver else { panic!("it is a program") };
     assert_eq!(program.mode, ProgramMode::Arguments { timeout: Duration::from_secs(5) });
     let made = endpoint("bearer_file: /run/secret, replace: {cloudflare: {account: a1, list: b2}}").unwrap();

@@ -32,6 +32,8 @@ pub(super) struct ReceiverDefaults {
     pub(super) parallel: usize,
     pub(super) replay_at_start: bool,
     pub(super) grouping: Grouping,
+    /// The longest wait between two attempts.
+    pub(super) retry_max: Duration,
 }
 
 impl ReceiverDefaults {
@@ -44,6 +46,8 @@ impl ReceiverDefaults {
             parallel: 1,
             replay_at_start: true,
             grouping: Grouping::Remediation,
+            // A program is on this host: an attempt costs little, and nothing is gained by a long pause.
+            retry_max: Duration::from_secs(30),
         }
     }
 
@@ -56,6 +60,7 @@ impl ReceiverDefaults {
             parallel: 4,
             replay_at_start: false,
             grouping: Grouping::Value,
+            retry_max: Duration::from_secs(3600),
         }
     }
 }
@@ -78,7 +83,7 @@ impl Check<'_> {
             let minute = Duration::from_secs(60);
             self.wrong.duration(format!("{key}.snapshot_interval"), Some(given), minute, minute)
         });
-        let retry = self.retry(&format!("{key}.retry"), file.retry.unwrap_or_default());
+        let retry = self.retry(&format!("{key}.retry"), file.retry.unwrap_or_default(), &defaults);
         let hold = self.wrong.duration(
             format!("{key}.hold_repeats"),
             file.hold_repeats,
@@ -163,14 +168,14 @@ impl Check<'_> {
         }
     }
 
-    fn retry(&mut self, key: &str, file: RetryFile) -> RetryConfig {
+    fn retry(&mut self, key: &str, file: RetryFile, defaults: &ReceiverDefaults) -> RetryConfig {
         let s = Duration::from_secs;
         let mut duration = |name: &str, given, default| {
             self.wrong.duration(format!("{key}.{name}"), given, default, SHORTEST)
         };
         let retry = RetryConfig {
             first: duration("first", file.first, s(1)),
-            max: duration("max", file.max, s(3600)),
+            max: duration("max", file.max, defaults.retry_max),
             max_retry_after: duration("max_retry_after", file.max_retry_after, s(6 * 3600)),
             refused: duration("refused", file.refused, s(300)),
             breaker_failures: self.wrong.number(
