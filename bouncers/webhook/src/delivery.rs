@@ -8,6 +8,7 @@
 
 pub mod circuit;
 pub mod difference;
+pub mod endpoint;
 pub mod engine;
 pub mod pending;
 mod shipment;

@@ -11,8 +11,10 @@
 //! Each endpoint is a task of its own: what it holds is stored, and what it is sent is the difference between that
 //! and the current snapshot. [`Config`](config::Config) is the checked configuration.
 
+mod commands;
 pub mod config;
 pub mod delivery;
+pub mod endpoints;
 pub mod event;
 pub mod filter;
 pub mod http;

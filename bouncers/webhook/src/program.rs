@@ -22,9 +22,7 @@ mod standard_input;
 mod start;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use palisade_cache::Timestamp;
 use tokio::sync::mpsc;
 
 use self::arguments::ArgumentsSink;
@@ -104,12 +102,6 @@ impl Sink for ProgramSink {
             sink.close().await;
         }
     }
-}
-
-/// The current time.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

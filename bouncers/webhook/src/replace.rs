@@ -11,4 +11,4 @@ pub mod status;
 pub mod task;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

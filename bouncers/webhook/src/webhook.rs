@@ -2,36 +2,46 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use palisade_bouncer::control::{Effect, Subject};
 use palisade_bouncer::run::{
-    Bouncer, CHECK, Checked, DEBUG_FLAG, Enforcement, EnforcementStatus, LOOKUP, PROGRAM_FLAGS, ProgramInfo,
-    STATUS, Start, TRACE_FLAG,
+    Bouncer, CHECK, Checked, CommandContext, DEBUG_FLAG, Enforcement, EnforcementStatus, FirstDecisions,
+    LOOKUP, PROGRAM_FLAGS, ProgramInfo, STATUS, Start, TRACE_FLAG,
 };
 use palisade_bouncer::settings::read_secret;
 use palisade_cache::Snapshot;
 use palisade_client::LapiPool;
 use palisade_daemon::flags::{Flag, Program};
 use palisade_daemon::{Document, Problems};
-use tokio::sync::watch;
+use palisade_stream::{CacheHandle, now};
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
+use crate::commands::{self, DEADLETTER, RESUME, SNAPSHOT};
 use crate::config::stock_mirror::{self, STOCK_MIRROR_KEYS};
 use crate::config::{Config, ConfigFile, Files, WEBHOOK_KEYS, read_text};
+use crate::delivery::endpoint::Fault;
+use crate::endpoints::metrics::EndpointCollector;
+use crate::endpoints::{Endpoints, Environment, grace, prepare, show};
 use crate::mirror::Mirror;
+use crate::program::MaxStartsExceeded;
 
 const NAME: &str = "palisade-webhook";
 /// What the stock mirror calls itself to a LAPI.
 const STOCK_MIRROR: &str = "crowdsec-blocklist-mirror";
 
-/// The running program.
-#[derive(Debug)]
+/// The running program. Clones are the same one.
+#[derive(Debug, Clone)]
 pub struct Webhook {
+    endpoints: Option<Arc<Endpoints>>,
     mirror: Option<Mirror>,
     status: watch::Sender<WebhookStatus>,
 }
 
 /// The state of the program.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct WebhookStatus {
     /// The generation of the snapshot that is served; `None` until there is one.
     pub generation: Option<u64>,
@@ -39,6 +49,10 @@ pub struct WebhookStatus {
     pub decisions: u64,
     /// Its own lines of `status`.
     pub details: BTreeMap<String, String>,
+    /// The same for programs.
+    pub report: serde_json::Value,
+    /// What fails now.
+    pub failure: Option<String>,
 }
 
 impl EnforcementStatus for WebhookStatus {
@@ -55,8 +69,16 @@ impl EnforcementStatus for WebhookStatus {
         true
     }
 
+    fn failure(&self) -> Option<String> {
+        self.failure.clone()
+    }
+
     fn details(&self) -> BTreeMap<String, String> {
         self.details.clone()
+    }
+
+    fn report(&self) -> Option<serde_json::Value> {
+        Some(self.report.clone())
     }
 }
 
@@ -67,9 +89,9 @@ impl Bouncer for Webhook {
     const INFO: ProgramInfo = ProgramInfo {
         program: Program {
             name: NAME,
-            about: "Serves the decisions of a CrowdSec LAPI as lists over HTTP.",
+            about: "Delivers the decisions of a CrowdSec LAPI to HTTP endpoints and programs, and serves them as lists.",
             flags: FLAGS,
-            commands: &[CHECK, LOOKUP, STATUS],
+            commands: &[CHECK, LOOKUP, STATUS, RESUME, SNAPSHOT, DEADLETTER],
         },
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: STOCK_MIRROR,
@@ -99,14 +121,6 @@ impl Bouncer for Webhook {
         let file = document.parse_into::<ConfigFile>(problems)?;
         let files = Files { secret: &|path| read_secret(NAME, path), text: &read_text };
         match file.check(files) {
-            Ok(config) if !config.endpoints.is_empty() => {
-                // Not silently: whoever configures an endpoint relies on its deliveries.
-                problems.add(
-                    "endpoints",
-                    "this version serves lists only and delivers to no endpoint; remove the key",
-                );
-                None
-            }
             Ok(config) => Some(Checked { config, notes: Vec::new() }),
             Err(more) => {
                 problems.extend(more);
@@ -119,16 +133,56 @@ impl Bouncer for Webhook {
         &config.present_as
     }
 
+    fn scopes(config: &Config) -> &[&'static str] {
+        &config.scopes
+    }
+
+    fn grace(config: &Config) -> Duration {
+        grace(config)
+    }
+
     async fn check(config: &Config) -> anyhow::Result<()> {
+        for endpoint in &config.endpoints {
+            prepare(endpoint)?;
+        }
         match &config.mirror {
             Some(mirror) => Mirror::check(mirror).await,
             None => Ok(()),
         }
     }
 
+    fn command(context: &CommandContext<'_, Self>) -> anyhow::Result<()> {
+        commands::run(context)
+    }
+
     async fn start(start: Start<Config>) -> anyhow::Result<(Self, Enforcement)> {
-        let Start { config, cache, metrics, stop, .. } = start;
+        let Start { config, cache, metrics, stop, stopping, first_decisions, state_dir, .. } = start;
         let (status, _) = watch::channel(WebhookStatus::default());
+        let (known, first) = watch::channel(None);
+        let (fault, faults) = mpsc::channel(1);
+        let (exceeded, max_starts_exceeded) = mpsc::channel(1);
+        let endpoints = state_dir
+            .map(|state_dir| {
+                let environment = Environment {
+                    cache: cache.clone(),
+                    state_dir,
+                    first_decisions: first,
+                    faults: fault,
+                    max_starts_exceeded: exceeded,
+                    // Ended in order, and with the program in any case.
+                    stop: stop.clone(),
+                };
+                Endpoints::start(environment, &config.endpoints).map(Arc::new)
+            })
+            .transpose()?;
+        if endpoints.is_none() && !config.endpoints.is_empty() {
+            anyhow::bail!(NO_STATE_DIR);
+        }
+        if let Some(endpoints) = &endpoints {
+            metrics.register(|registry| {
+                registry.register_collector(Box::new(EndpointCollector::new(endpoints)));
+            });
+        }
         let (mirror, serving) = match config.mirror {
             Some(mirror) => {
                 let (mirror, serving) = Mirror::start(mirror, cache.clone(), &metrics, stop.clone()).await?;
@@ -136,31 +190,18 @@ impl Bouncer for Webhook {
             }
             None => (None, None),
         };
-        let observed = (mirror.clone(), status.clone());
+        let this = Self { endpoints, mirror, status };
+        let work = Work { cache, known, first_decisions, faults, max_starts_exceeded, stopping, stop };
+        let observed = this.clone();
         let enforcement = async move {
-            let mut generations = cache.changed();
-            let observe = async {
-                loop {
-                    let (mirror, status) = &observed;
-                    status.send_replace(status_of(mirror.as_ref(), &cache.load()));
-                    if generations.changed().await.is_err() {
-                        return;
-                    }
-                }
-            };
             let serve = async {
                 if let Some(serving) = serving {
                     serving.await;
                 }
-                stop.cancelled().await;
             };
-            tokio::select! {
-                () = serve => {}
-                () = observe => stop.cancelled().await,
-            }
-            Ok(())
+            tokio::join!(work.run(observed), serve).0
         };
-        Ok((Self { mirror, status }, Box::pin(enforcement)))
+        Ok((this, Box::pin(enforcement)))
     }
 
     fn status(&self) -> watch::Receiver<WebhookStatus> {
@@ -168,24 +209,109 @@ impl Bouncer for Webhook {
     }
 
     async fn reload(&self, config: Config, _lapis: &LapiPool) -> anyhow::Result<()> {
+        if self.mirror.is_some() != config.mirror.is_some() {
+            anyhow::bail!("`mirror` was added or removed; restart the program for that");
+        }
+        match &self.endpoints {
+            Some(endpoints) => endpoints.reload(&config.endpoints).await?,
+            None if config.endpoints.is_empty() => {}
+            None => anyhow::bail!(NO_STATE_DIR),
+        }
         match (&self.mirror, config.mirror) {
             (Some(mirror), Some(config)) => mirror.reload(config).await,
-            (None, None) => Ok(()),
-            _ => anyhow::bail!("`mirror` was added or removed; restart the program for that"),
+            _ => Ok(()),
         }
     }
 
     async fn tick(&self, _lapis: &LapiPool) {
-        let lines = details(self.mirror.as_ref());
-        self.status.send_if_modified(|status| {
-            let is_changed = status.details != lines;
-            status.details = lines;
-            is_changed
-        });
+        self.update_status();
+    }
+
+    fn act(&self, name: &str, arguments: &[String]) -> Result<serde_json::Value, String> {
+        let endpoints = self.endpoints.as_ref().ok_or("there are no endpoints")?;
+        endpoints.act(name, arguments).map_err(|error| error.to_string())
     }
 
     fn effect(&self, _subject: &Subject, _snapshot: &Snapshot) -> Effect {
-        Effect { denied: None, reason: "it is listed; whoever reads the list enforces it".to_owned() }
+        let reason = "it is delivered and listed; whoever receives or reads it enforces it";
+        Effect { denied: None, reason: reason.to_owned() }
+    }
+}
+
+/// Endpoints without a place for what they have been told.
+const NO_STATE_DIR: &str = "endpoints need `state_dir`, for what each of them has been told; set it to a directory that \
+                            this program may write";
+
+/// What the running program waits for.
+struct Work {
+    cache: CacheHandle,
+    known: watch::Sender<Option<bool>>,
+    first_decisions: FirstDecisions,
+    faults: mpsc::Receiver<Fault>,
+    max_starts_exceeded: mpsc::Receiver<MaxStartsExceeded>,
+    stopping: CancellationToken,
+    stop: CancellationToken,
+}
+
+impl Work {
+    /// Works until the program ends, or an endpoint fails in a way that ends it.
+    async fn run(mut self, webhook: Webhook) -> anyhow::Result<()> {
+        let mut generations = self.cache.changed();
+        let tell = async {
+            self.known.send_replace(Some(self.first_decisions.wait().await));
+            std::future::pending::<()>().await;
+        };
+        let observe = async {
+            loop {
+                webhook.observe(&self.cache.load());
+                if generations.changed().await.is_err() {
+                    return std::future::pending::<()>().await;
+                }
+            }
+        };
+        let failure = tokio::select! {
+            Some(fault) = self.faults.recv() => Some(anyhow::Error::new(fault)),
+            Some(exceeded) = self.max_starts_exceeded.recv() => Some(anyhow::Error::new(exceeded)),
+            () = self.stopping.cancelled() => None,
+            () = self.stop.cancelled() => None,
+            () = tell => None,
+            () = observe => None,
+        };
+        if let Some(endpoints) = &webhook.endpoints {
+            endpoints.stop().await;
+        }
+        match failure {
+            Some(failure) => Err(failure),
+            None => {
+                self.stop.cancelled().await;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Webhook {
+    fn observe(&self, snapshot: &Snapshot) {
+        self.status.send_modify(|status| {
+            (status.generation, status.decisions) = (Some(snapshot.generation()), snapshot.len() as u64);
+        });
+        self.update_status();
+    }
+
+    fn update_status(&self) {
+        let views = self.endpoints.as_ref().map(|endpoints| endpoints.views()).unwrap_or_default();
+        let time = now();
+        let mut details = mirror_details(self.mirror.as_ref());
+        for view in &views {
+            details.insert(format!("endpoint {}", view.name), show::line(view, time));
+        }
+        let report = json!({ "endpoints": views.iter().map(show::report).collect::<Vec<_>>() });
+        let failure = views.iter().find_map(show::failure);
+        self.status.send_if_modified(|status| {
+            let is_changed = status.details != details || status.report != report;
+            (status.details, status.report, status.failure) = (details, report, failure);
+            is_changed
+        });
     }
 }
 
@@ -215,15 +341,7 @@ const KEYS: &[&str] = &{
     keys
 };
 
-fn status_of(mirror: Option<&Mirror>, snapshot: &Snapshot) -> WebhookStatus {
-    WebhookStatus {
-        generation: Some(snapshot.generation()),
-        decisions: snapshot.len() as u64,
-        details: details(mirror),
-    }
-}
-
-fn details(mirror: Option<&Mirror>) -> BTreeMap<String, String> {
+fn mirror_details(mirror: Option<&Mirror>) -> BTreeMap<String, String> {
     let mut lines = BTreeMap::new();
     let Some(mirror) = mirror else { return lines };
     let status = mirror.status();

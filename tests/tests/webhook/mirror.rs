@@ -74,19 +74,3 @@ fn a_restart_without_the_lapi_serves_what_is_remembered_and_a_first_start_serves
     })
 }
 
-#[test]
-fn endpoints_are_refused_by_a_version_that_does_not_deliver() -> Outcome {
-    story(|world| {
-        let lapi = ScriptedLapi::start(&world.router)?;
-        let config = format!(
-            "api_url: {}\napi_key: {}\nendpoints: [{{name: a, url: 'https://soar.example.org/'}}]\n",
-            lapi.access().url,
-            lapi.access().key
-        );
-        let failure = Webhook::start(world, &config, &world.fresh_path("state"))
-            .err()
-            .map(|failure| failure.to_string());
-        assert!(failure.is_some_and(|text| text.contains("delivers to no endpoint")));
-        Ok(())
-    })
-}

@@ -27,6 +27,7 @@ use std::time::Duration;
 use palisade_cache::{Decision, Snapshot, Timestamp};
 
 use self::history::HistoryQueue;
+pub(super) use self::outcomes::SINK_DEPTH;
 use super::circuit::Circuit;
 use super::pending::{Marks, Pending};
 use super::shipment::Shipment;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use palisade_bouncer::control::printable;
 use palisade_cache::Timestamp;
+use palisade_stream::now;
 use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep_until};
@@ -16,7 +17,7 @@ use super::call::{Action, calls, log_counts};
 use super::failure_log::FailureLog;
 use super::output::Output;
 use super::start::{command, start, start_failure};
-use super::{exit, json, now};
+use super::{exit, json};
 use crate::config::ProgramConfig;
 use crate::event::{Entry, Event, Value};
 use crate::sink::{Failure, FailureKind, Message, Outcome};

@@ -14,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_stream::now;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -22,7 +23,7 @@ use tracing::{debug, error, warn};
 use super::call::log_counts;
 use super::child::{Ended, RunningProgram};
 use super::start::start_failure;
-use super::{MaxStartsExceeded, json, now};
+use super::{MaxStartsExceeded, json};
 use crate::config::ProgramConfig;
 use crate::event::EventId;
 use crate::sink::{Failure, FailureKind, Message, Outcome};

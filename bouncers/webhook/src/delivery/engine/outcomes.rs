@@ -102,23 +102,20 @@ impl Engine {
             Outcome::Failed(failure) => self.failed(id, &failure, now),
             Outcome::Lost(reason) => {
                 self.lost(&reason, now);
-                self.failed(
-                    id,
-                    &Failure { kind: FailureKind::Retry, perhaps_received: true, reason, retry_after: None },
-                    now,
-                );
-                // Values are compared anew; a mark is sent again, and so are queued events.
-                let has_values = self
-                    .shipments
-                    .get(&id)
-                    .is_some_and(|shipment| matches!(shipment.subject, Subject::Values(_)));
-                if let Some(at) = self.retained.iter().position(|one| *one == id)
-                    && has_values
-                {
-                    self.retained.remove(at);
-                    self.dissolve(&[id]);
-                }
+                self.again(id, now);
             }
+        }
+    }
+
+    /// A message is sent again at once: no failure of the receiver, which has only forgotten.
+    fn again(&mut self, id: u64, now: Timestamp) {
+        let Some(shipment) = self.shipments.get_mut(&id) else { return };
+        shipment.is_perhaps_received = true;
+        shipment.not_before = now;
+        match shipment.subject {
+            // Compared anew, with the rest.
+            Subject::Values(_) => self.dissolve(&[id]),
+            Subject::Queued(_) | Subject::Mark(_) => self.retained.push_back(id),
         }
     }
 
