@@ -52,7 +52,6 @@ impl Bouncer for Firewall {
         stock_name: "crowdsec-firewall-bouncer",
         packaged_config: "/etc/crowdsec/bouncers/crowdsec-firewall-bouncer.yaml",
         // The stock bouncer's, so that log collectors find it.
-        log_file: "crowdsec-firewall-bouncer.log",
         keys: FIREWALL_KEYS,
     };
 

@@ -48,7 +48,6 @@ impl Bouncer for Proxy {
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: NAME,
         packaged_config: "/etc/crowdsec/bouncers/palisade-proxy.yaml",
-        log_file: "palisade-proxy.log",
         keys: PROXY_KEYS,
     };
 

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::{self, DEADLETTER, RESUME, SNAPSHOT};
+use crate::config::stock_custom::{self, STOCK_CUSTOM, STOCK_CUSTOM_KEYS};
 use crate::config::stock_mirror::{self, STOCK_MIRROR_KEYS};
 use crate::config::{Config, ConfigFile, Files, WEBHOOK_KEYS, read_text};
 use crate::delivery::endpoint::Fault;
@@ -94,29 +95,43 @@ impl Bouncer for Webhook {
             commands: &[CHECK, LOOKUP, STATUS, RESUME, SNAPSHOT, DEADLETTER],
         },
         version: concat!("v", env!("CARGO_PKG_VERSION")),
-        stock_name: STOCK_MIRROR,
+        stock_name: NAME,
         packaged_config: "/etc/crowdsec/bouncers/palisade-webhook.yaml",
-        log_file: "crowdsec-blocklist-mirror.log",
         keys: KEYS,
     };
 
     fn translate(document: Document) -> Document {
-        match stock_mirror::is_stock_mirror(&document) {
-            true => stock_mirror::translate(document),
-            false => document,
+        match StockFile::of(&document) {
+            Some(StockFile::Custom) => stock_custom::translate(document),
+            Some(StockFile::Mirror) if stock_mirror::is_stock_mirror(&document) => {
+                stock_mirror::translate(document)
+            }
+            Some(StockFile::Mirror) | None => document,
+        }
+    }
+
+    fn stock_name(document: &Document) -> &'static str {
+        match StockFile::of(document) {
+            Some(StockFile::Custom) => STOCK_CUSTOM,
+            Some(StockFile::Mirror) => STOCK_MIRROR,
+            None => NAME,
         }
     }
 
     fn read_config(document: &Document, problems: &mut Problems) -> Option<Checked<Config>> {
-        if stock_mirror::is_stock_mirror(document) || document.has("listen_uri") {
-            let Checked { config: mirror, notes } = stock_mirror::check(document, problems)?;
-            let config = Config {
-                endpoints: Vec::new(),
-                mirror: Some(Arc::new(mirror)),
-                present_as: STOCK_MIRROR.to_owned(),
-                scopes: Vec::new(),
-            };
-            return Some(Checked { config, notes });
+        match StockFile::of(document) {
+            Some(StockFile::Custom) => return stock_custom::check(document, problems),
+            Some(StockFile::Mirror) => {
+                let Checked { config: mirror, notes } = stock_mirror::check(document, problems)?;
+                let config = Config {
+                    endpoints: Vec::new(),
+                    mirror: Some(Arc::new(mirror)),
+                    present_as: STOCK_MIRROR.to_owned(),
+                    scopes: Vec::new(),
+                };
+                return Some(Checked { config, notes });
+            }
+            None => {}
         }
         let file = document.parse_into::<ConfigFile>(problems)?;
         let files = Files { secret: &|path| read_secret(NAME, path), text: &read_text };
@@ -327,16 +342,36 @@ const FLAGS: &[Flag] = &{
     flags
 };
 
+/// The stock program whose file a document is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StockFile {
+    Custom,
+    Mirror,
+}
+
+impl StockFile {
+    fn of(document: &Document) -> Option<Self> {
+        if stock_custom::is_stock_custom(document) {
+            return Some(Self::Custom);
+        }
+        // After the translation only a key of its own is left to tell it by.
+        let is_mirror = stock_mirror::is_stock_mirror(document) || document.has("listen_uri");
+        is_mirror.then_some(Self::Mirror)
+    }
+}
+
 const KEYS: &[&str] = &{
-    let mut keys = [""; WEBHOOK_KEYS.len() + STOCK_MIRROR_KEYS.len()];
-    let mut at = 0;
-    while at < keys.len() {
-        keys[at] = if at < WEBHOOK_KEYS.len() {
-            WEBHOOK_KEYS[at]
-        } else {
-            STOCK_MIRROR_KEYS[at - WEBHOOK_KEYS.len()]
-        };
-        at += 1;
+    let parts = [WEBHOOK_KEYS, STOCK_MIRROR_KEYS, STOCK_CUSTOM_KEYS];
+    let mut keys = [""; WEBHOOK_KEYS.len() + STOCK_MIRROR_KEYS.len() + STOCK_CUSTOM_KEYS.len()];
+    let (mut at, mut part) = (0, 0);
+    while part < parts.len() {
+        let mut within = 0;
+        while within < parts[part].len() {
+            keys[at] = parts[part][within];
+            at += 1;
+            within += 1;
+        }
+        part += 1;
     }
     keys
 };

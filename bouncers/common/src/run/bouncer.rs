@@ -37,8 +37,6 @@ pub struct ProgramInfo {
     pub version: &'static str,
     /// The stock program that this one replaces, see [`Bouncer::stock_name`].
     pub stock_name: &'static str,
-    /// Not read: the log file is named after [`Bouncer::stock_name`].
-    pub log_file: &'static str,
     /// The configuration file of the packaged service, which commands read when none is given.
     pub packaged_config: &'static str,
     /// The keys of the configuration file that [`Bouncer::read_config`] reads or knows.

@@ -40,7 +40,6 @@ impl Bouncer for Sample {
         version: "v0",
         stock_name: "crowdsec-sample-bouncer",
         packaged_config: "/etc/sample.yaml",
-        log_file: "sample.log",
         keys: &["colour", "other.colour"],
     };
 
