@@ -27,7 +27,7 @@ use crate::delivery::endpoint::{DRAIN_TIME, Endpoint, EndpointStart, Fault};
 use crate::delivery::status::EndpointStatus;
 use crate::filter::Filter;
 use crate::http::HttpConnector;
-use crate::program::{MaxStartsExceeded, ProgramConnector};
+use crate::program::{self, MaxStartsExceeded, ProgramConnector};
 use crate::replace::status::ReplaceStatus;
 use crate::replace::task::ReplaceEndpoint;
 use crate::sink::Connector;
@@ -127,6 +127,19 @@ pub fn prepare(config: &Arc<EndpointConfig>) -> anyhow::Result<Prepared> {
         Ok(Prepared { config: Arc::clone(config), filter, receiver })
     };
     inner().with_context(|| format!("endpoint `{}`", config.name))
+}
+
+/// Checks what an endpoint needs of the system. A program that is missing does not prevent the start: the endpoint then
+/// waits for it, and others are served.
+///
+/// # Errors
+/// What is wrong, with the endpoint's name.
+pub fn check(config: &Arc<EndpointConfig>) -> anyhow::Result<()> {
+    let prepared = prepare(config)?;
+    if let PreparedReceiver::Program(program) = &prepared.receiver {
+        program::check(program).with_context(|| format!("endpoint `{}`", config.name))?;
+    }
+    Ok(())
 }
 
 /// How long endpoints may take to end: what is under way, and programs that end in order.

@@ -16,6 +16,7 @@ mod call;
 mod child;
 mod exit;
 mod failure_log;
+mod installed;
 pub mod json;
 mod output;
 mod standard_input;
@@ -27,6 +28,7 @@ use tokio::sync::mpsc;
 
 use self::arguments::ArgumentsSink;
 use self::attempts::Attempts;
+pub use self::installed::{NotInstalled, check};
 use self::standard_input::StandardInputSink;
 use crate::config::{ProgramConfig, ProgramMode};
 use crate::sink::{Connector, Message, Outcome, Sink};

@@ -25,7 +25,7 @@ use crate::config::stock_mirror::{self, STOCK_MIRROR_KEYS};
 use crate::config::{Config, ConfigFile, Files, WEBHOOK_KEYS, read_text};
 use crate::delivery::endpoint::Fault;
 use crate::endpoints::metrics::EndpointCollector;
-use crate::endpoints::{Endpoints, Environment, grace, prepare, show};
+use crate::endpoints::{self, Endpoints, Environment, grace, show};
 use crate::mirror::Mirror;
 use crate::program::MaxStartsExceeded;
 
@@ -157,9 +157,7 @@ impl Bouncer for Webhook {
     }
 
     async fn check(config: &Config) -> anyhow::Result<()> {
-        for endpoint in &config.endpoints {
-            prepare(endpoint)?;
-        }
+        config.endpoints.iter().try_for_each(endpoints::check)?;
         match &config.mirror {
             Some(mirror) => Mirror::check(mirror).await,
             None => Ok(()),

@@ -35,7 +35,6 @@ impl Bouncer for Recorder {
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: "crowdsec-recorder",
         packaged_config: "/etc/crowdsec/bouncers/recorder.yaml",
-        log_file: "recorder.log",
         keys: &["record"],
     };
 

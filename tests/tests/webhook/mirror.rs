@@ -73,4 +73,3 @@ fn a_restart_without_the_lapi_serves_what_is_remembered_and_a_first_start_serves
         Ok(())
     })
 }
-

@@ -98,13 +98,13 @@ impl ArgumentsSink {
         now: Timestamp,
     ) -> Result<(), Failed> {
         // Both are rounded alike, so that the argument is what the stock bouncer derives from the text.
-        let seconds = json::time_left(entry.until, now).rounded_seconds();
+        let left = json::time_left(action, entry, now);
         let arguments = [
             action.as_str().to_owned(),
             value.to_string(),
-            seconds.to_string(),
+            left.rounded_seconds().to_string(),
             entry.scenario.to_string(),
-            json::decision(value, entry, now),
+            json::decision(value, entry, left),
         ];
         let mut command = command(&self.config);
         command.args(&arguments);

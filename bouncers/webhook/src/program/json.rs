@@ -11,27 +11,32 @@ use crate::event::{Entry, Event, Value};
 /// Appends the lines for an event: of each change the decision with its `action`.
 pub fn append_lines(out: &mut String, event: &Event, now: Timestamp) {
     for (action, entry) in calls(event) {
-        append_decision(out, &event.value, entry, now, Some(action));
+        append_decision(out, &event.value, entry, time_left(action, entry, now), Some(action));
         out.push('\n');
     }
 }
 
 /// A decision without `action`.
-pub(super) fn decision(value: &Value, entry: &Entry, now: Timestamp) -> String {
+pub(super) fn decision(value: &Value, entry: &Entry, left: GoDuration) -> String {
     let mut out = String::with_capacity(160);
-    append_decision(&mut out, value, entry, now, None);
+    append_decision(&mut out, value, entry, left, None);
     out
 }
 
-/// The time until `until`, rounded to seconds, as current LAPIs send it.
-pub(super) fn time_left(until: Timestamp, now: Timestamp) -> GoDuration {
+/// The time until a decision ends, rounded to seconds, as current LAPIs send it. Nothing is left of one that is lifted:
+/// for a LAPI it ended when it was deleted.
+pub(super) fn time_left(action: Action, entry: &Entry, now: Timestamp) -> GoDuration {
+    let until = match action {
+        Action::Add => entry.until,
+        Action::Del => entry.until.min(now),
+    };
     let millis = until.as_millis().saturating_sub(now.as_millis());
     GoDuration::from_nanos(millis.saturating_mul(1_000_000)).rounded()
 }
 
-fn append_decision(out: &mut String, value: &Value, entry: &Entry, now: Timestamp, action: Option<Action>) {
+fn append_decision(out: &mut String, value: &Value, entry: &Entry, left: GoDuration, action: Option<Action>) {
     // Writing to a string cannot fail, here and below.
-    let _ = write!(out, r#"{{"duration":"{}","origin":"#, time_left(entry.until, now));
+    let _ = write!(out, r#"{{"duration":"{left}","origin":"#);
     append_text(out, &entry.origin);
     out.push_str(r#","scenario":"#);
     append_text(out, &entry.scenario);
@@ -103,7 +108,7 @@ mod tests {
         );
         assert_eq!(
             line("2001:db8::/32", EventKind::Lifted(LiftCause::Deleted)),
-            "{\"duration\":\"4h0m0s\",\"origin\":\"cscli\",\"scenario\":\"manual 'ban' from 'localhost'\",\
+            "{\"duration\":\"0s\",\"origin\":\"cscli\",\"scenario\":\"manual 'ban' from 'localhost'\",\
              \"scope\":\"Range\",\"type\":\"ban\",\"value\":\"2001:db8::/32\",\"id\":7,\"action\":\"del\"}\n"
         );
     }
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn the_argument_has_no_action() {
         let net = Value::Net("1.2.3.4/32".parse().unwrap());
-        let text = decision(&net, &entry("captcha"), NOW);
+        let text = decision(&net, &entry("captcha"), GoDuration::default());
         assert!(text.ends_with("\"type\":\"captcha\",\"value\":\"1.2.3.4\",\"id\":7}"), "{text}");
     }
 
@@ -119,7 +124,8 @@ mod tests {
     fn texts_are_escaped_as_go_escapes_them() {
         let value = Value::Name { scope: "User<name>".into(), value: "a\"b\\c".into() };
         let scenario = "<&>\n\t\r\u{8}\u{c}\u{1}\u{7f}\u{2028}é/'";
-        let text = decision(&value, &Entry { scenario: scenario.into(), ..entry("ban") }, NOW);
+        let entry = Entry { scenario: scenario.into(), ..entry("ban") };
+        let text = decision(&value, &entry, GoDuration::default());
         assert!(
             text.contains(
                 "\"scenario\":\"\\u003c\\u0026\\u003e\\n\\t\\r\\b\\f\\u0001\u{7f}\\u2028é/'\",\
@@ -133,11 +139,16 @@ mod tests {
 
     #[test]
     fn the_time_left_is_a_go_duration_in_whole_seconds() {
-        let left = |millis: i64| time_left(Timestamp::from_millis(NOW.as_millis() + millis), NOW).to_string();
+        let until = |until: i64| Entry { until: Timestamp::from_millis(until), ..entry("ban") };
+        let left = |millis: i64| {
+            time_left(Action::Add, &until(NOW.as_millis().saturating_add(millis)), NOW).to_string()
+        };
         assert_eq!(left(14_399_600), "4h0m0s");
         assert_eq!(left(14_399_400), "3h59m59s");
         assert_eq!(left(0), "0s");
         assert_eq!(left(-2_300), "-2s");
-        assert_eq!(time_left(Timestamp::from_millis(i64::MAX), NOW).to_string(), "2562047h47m16.854775807s");
+        assert_eq!(left(i64::MAX), "2562047h47m16.854775807s");
+        let lifted = |millis: i64| time_left(Action::Del, &until(NOW.as_millis() + millis), NOW).to_string();
+        assert_eq!([3_600_000, 0, -2_300].map(lifted), ["0s", "0s", "-2s"]);
     }
 }
