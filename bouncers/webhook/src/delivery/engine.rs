@@ -219,7 +219,8 @@ impl Engine {
             "the receiver has lost its state; it is sent again"
         );
         self.state.lost = true;
-        self.wants_resend = true;
+        // A snapshot that has not come to the decisions yet sends them all.
+        self.wants_resend = !self.run.is_some_and(|run| run.is_ahead());
         if self.sweep.as_ref().is_some_and(|sweep| sweep.kind == SweepKind::Present) && self.run.is_none() {
             self.sweep = None;
         }

@@ -32,3 +32,10 @@ pub(super) struct SnapshotRun {
     /// Events accepted as its parts.
     pub(super) events: u64,
 }
+
+impl SnapshotRun {
+    /// Whether all of its values are still to be sent.
+    pub(super) fn is_ahead(&self) -> bool {
+        matches!(self.stage, Stage::Wanted | Stage::Starting | Stage::Accepted)
+    }
+}

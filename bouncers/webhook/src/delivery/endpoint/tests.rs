@@ -185,6 +185,19 @@ async fn a_receiver_that_lost_its_state_is_sent_it_again_without_a_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_new_with_the_endpoint_is_sent_everything_once() {
+    // A program is started by the first message, and then reports that it knows nothing.
+    let script = Script::with(&[Step::Lose]);
+    let mut world = World::start(&script);
+    world.ban(&["192.0.2.1", "192.0.2.2"]);
+    world.until("sent", |status| status.delivered >= 2 && !status.is_snapshot_running).await;
+    world.endpoint.stop().await;
+    let mut accepted = script.accepted();
+    accepted.sort();
+    assert_eq!(accepted, holds(&["192.0.2.1", "192.0.2.2"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_a_sink_is_reported_as_a_fault() {
     let mut world = World::start(&Script::with(&[Step::Panic]));
     let fault = timeout(Duration::from_secs(30), world.faults.recv()).await.unwrap();

@@ -289,7 +289,11 @@ impl Engine {
     }
 
     fn may_resend_end(&self) -> bool {
-        self.state.lost && !self.wants_resend && self.sweep.is_none() && self.are_presents_sent()
+        self.state.lost
+            && !self.wants_resend
+            && self.run.is_none_or(|run| !run.is_ahead())
+            && self.sweep.is_none()
+            && self.are_presents_sent()
     }
 
     fn is_run_due(&self) -> bool {
