@@ -6,6 +6,7 @@
 //!     ├─ credentials   fixed headers, bearer, basic           (pure)
 //!     ├─ signature     Standard Webhooks, HMAC in a header    (pure)
 //!     ├─ response      what follows from a status             (pure)
+//!   exchange ── sends what services of whole lists need
 //!     └─ client ── one endpoint, one connection at a time
 //!          ├─ dial ── resolution, connection, TLS
 //!          │    └─ guard   which addresses may be connected to (pure)
@@ -16,6 +17,7 @@ mod client;
 mod connection;
 mod credentials;
 mod dial;
+mod exchange;
 pub mod guard;
 mod reason;
 pub(crate) mod requests;
@@ -32,11 +34,19 @@ use std::path::PathBuf;
 
 use http::HeaderName;
 
+pub(crate) use self::credentials::fixed_headers;
+
 pub use self::client::{Client, ClientRequest, ClientResponse, DEFAULT_RESPONSE_LIMIT};
 pub use self::connection::{MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS};
+pub(crate) use self::exchange::list_id;
+pub use self::exchange::{ClientExchange, MAX_ANSWER_BYTES};
 pub use self::response::MAX_RETRY_AFTER;
+pub(crate) use self::response::{kind, retry_after};
 pub use self::signature::{HeaderSigner, SecretError, Signer, public_key};
 pub use self::sink::{ConnectError, HttpConnector, HttpSink};
+
+/// What requests to receivers are sent with, unless `headers` has another.
+pub const USER_AGENT: &str = concat!("palisade-webhook/", env!("CARGO_PKG_VERSION"));
 
 /// An endpoint's configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -88,6 +88,10 @@ fn mistakes_name_the_key_and_the_remedy() {
         ("url: 'https://x', tls: {certificate: /c}", &["endpoints[0].tls.key"]),
         ("program: {path: ban}", &["absolute"]),
         ("program: {path: /b}, url: 'https://x'", &["endpoints[0].url", "remove the key"]),
+        (
+            "bearer: t, hmac: {secret: s}, replace: {cloudflare: {account: a, list: b}}",
+            &["endpoints[0].hmac", "remove the key"],
+        ),
         ("replace: {aws_waf: {region: eu-west-1}}", &["name an IP set", "secret_access_key"]),
     ] {
         let wrong = endpoint(keys).unwrap_err();

@@ -16,7 +16,7 @@ use crate::config::HttpConfig;
 pub(super) const RESERVED: [HeaderName; 7] =
     [CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
-pub(super) fn fixed_headers(config: &HttpConfig, user_agent: &str) -> Result<HeaderMap, HttpError> {
+pub(crate) fn fixed_headers(config: &HttpConfig, user_agent: &str) -> Result<HeaderMap, HttpError> {
     let mut headers = HeaderMap::new();
     let host = &config.url[Position::BeforeHost..Position::AfterPort];
     headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| HttpError::Url("its host is not valid"))?);

@@ -11,6 +11,7 @@ use super::reason::{escaped, unsent};
 use super::sink::ConnectError;
 use super::{ClientRequest, DEFAULT_RESPONSE_LIMIT, HeaderSigner, HttpError, Signer};
 use crate::config::{EndpointConfig, HttpConfig};
+use crate::event::EventId;
 use crate::sink::{Failure, FailureKind, Message};
 use crate::templates::Template;
 
@@ -30,8 +31,7 @@ pub(crate) struct Requests {
     method: Method,
     template: Template,
     headers: HeaderMap,
-    signer: Signer,
-    hmac: Option<HeaderSigner>,
+    signatures: Signatures,
     max_bytes: usize,
 }
 
@@ -42,16 +42,12 @@ impl Requests {
         http: &HttpConfig,
         headers: HeaderMap,
     ) -> Result<Self, ConnectError> {
-        let hmac = http.auth.hmac.as_ref().map(HeaderSigner::new);
-        if let Some(hmac) = &hmac {
-            require_usable(hmac, &headers)?;
-        }
+        let signatures = Signatures::new(http, &headers)?;
         Ok(Self {
             method: http.method.clone(),
             template: Template::load(&http.body, endpoint.grouping)?,
             headers,
-            signer: Signer::new(&http.auth.signing_secrets).map_err(HttpError::from)?,
-            hmac,
+            signatures,
             max_bytes: endpoint.batch.bytes,
         })
     }
@@ -82,7 +78,7 @@ impl Requests {
         let mut headers = self.headers.clone();
         // A header of the configuration wins.
         headers.entry(CONTENT_TYPE).or_insert(rendered.content_type);
-        self.add_signatures(&mut headers, message, now, &rendered.body)?;
+        self.signatures.add(&mut headers, message.id, now, &rendered.body)?;
         Ok(Some(ClientRequest {
             method: self.method.clone(),
             target: None,
@@ -91,16 +87,34 @@ impl Requests {
             response_limit: self.template.response_bytes(events).max(DEFAULT_RESPONSE_LIMIT),
         }))
     }
+}
 
-    /// With the time of the attempt and not of the message: receivers refuse old signatures.
-    fn add_signatures(
+/// The headers that identify a message and prove where it is from.
+#[derive(Debug)]
+pub(crate) struct Signatures {
+    signer: Signer,
+    hmac: Option<HeaderSigner>,
+}
+
+impl Signatures {
+    /// With the secrets of an endpoint, and the headers that all its requests have.
+    pub(crate) fn new(http: &HttpConfig, headers: &HeaderMap) -> Result<Self, HttpError> {
+        let hmac = http.auth.hmac.as_ref().map(HeaderSigner::new);
+        if let Some(hmac) = &hmac {
+            require_usable(hmac, headers)?;
+        }
+        Ok(Self { signer: Signer::new(&http.auth.signing_secrets)?, hmac })
+    }
+
+    /// `now` is the time of the attempt and not of the message: receivers refuse old signatures.
+    pub(crate) fn add(
         &self,
         headers: &mut HeaderMap,
-        message: &Message,
+        id: EventId,
         now: Timestamp,
         body: &[u8],
     ) -> Result<(), Failure> {
-        let id = message.id.to_string();
+        let id = id.to_string();
         let timestamp = u64::try_from(now.as_millis() / 1000).unwrap_or_default();
         if let Some(signature) = self.signer.sign(&id, timestamp, body) {
             headers.insert(WEBHOOK_SIGNATURE, signature);

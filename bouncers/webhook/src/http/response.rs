@@ -10,7 +10,7 @@ use super::client::ClientResponse;
 use super::reason::Excerpts;
 use crate::sink::{Failure, FailureKind};
 
-/// The longest `Retry-After`; a longer one is shortened to it.
+/// The longest `Retry-After` of any receiver; a longer one is shortened to it. An endpoint's own bound is lower as a rule.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Texts of bodies with status 400 that are about the connection and not about the message: nginx about client
@@ -32,7 +32,8 @@ pub(super) fn failure(response: &ClientResponse, excerpts: &Excerpts) -> Failure
     }
 }
 
-fn kind(status: StatusCode, body: &[u8]) -> FailureKind {
+/// What follows from a status that is no success.
+pub(crate) fn kind(status: StatusCode, body: &[u8]) -> FailureKind {
     use FailureKind::{Gone, Refusing, Rejected, Retry};
     match status.as_u16() {
         410 => Gone,
@@ -87,7 +88,7 @@ fn excerpt(response: &ClientResponse, excerpts: &Excerpts) -> Option<String> {
 }
 
 /// A number of seconds or a date. A date is compared with the receiver's own clock where that is known.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let after = if is_number {

@@ -1,4 +1,5 @@
 mod client;
+mod exchange;
 mod peer;
 mod sink;
 mod tls;

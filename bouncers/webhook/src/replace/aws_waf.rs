@@ -79,18 +79,23 @@ struct IpSet {
     addresses: Vec<String>,
 }
 
+/// What the sets of an endpoint can represent.
+pub(super) fn shape(config: &AwsWafConfig, max_entries: usize, aggregate: bool) -> Shape {
+    Shape {
+        names: false,
+        v4: config.ipv4.is_some().then_some(1..=32),
+        v6: config.ipv6.is_some().then_some(1..=128),
+        widen: false,
+        aggregate,
+        max_entries,
+        max_of_family: max_entries.min(MAX_SET_ENTRIES),
+    }
+}
+
 impl<E: Exchange> AwsWaf<E> {
     /// What the sets can represent.
     pub fn shape(&self, max_entries: usize, aggregate: bool) -> Shape {
-        Shape {
-            names: false,
-            v4: self.config.ipv4.is_some().then_some(1..=32),
-            v6: self.config.ipv6.is_some().then_some(1..=128),
-            widen: false,
-            aggregate,
-            max_entries,
-            max_of_family: max_entries.min(MAX_SET_ENTRIES),
-        }
+        shape(&self.config, max_entries, aggregate)
     }
 
     /// A digest of the addresses.

@@ -82,19 +82,24 @@ struct Operation {
     error: Option<String>,
 }
 
+/// What a list of addresses can represent.
+pub(super) fn shape(long_ipv6: LongIpv6, max_entries: usize, aggregate: bool) -> Shape {
+    let longest = if long_ipv6 == LongIpv6::Send { 128 } else { 64 };
+    Shape {
+        names: false,
+        v4: Some(8..=32),
+        v6: Some(12..=longest),
+        widen: long_ipv6 == LongIpv6::Widen,
+        aggregate,
+        max_entries,
+        max_of_family: max_entries,
+    }
+}
+
 impl<E: Exchange> Cloudflare<E> {
     /// What such a list can represent.
     pub fn shape(&self, max_entries: usize, aggregate: bool) -> Shape {
-        let longest = if self.long_ipv6 == LongIpv6::Send { 128 } else { 64 };
-        Shape {
-            names: false,
-            v4: Some(8..=32),
-            v6: Some(12..=longest),
-            widen: self.long_ipv6 == LongIpv6::Widen,
-            aggregate,
-            max_entries,
-            max_of_family: max_entries,
-        }
+        shape(self.long_ipv6, max_entries, aggregate)
     }
 
     /// A digest of the list as it is sent. Ends of decisions are no part of it.

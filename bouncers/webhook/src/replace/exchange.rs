@@ -1,19 +1,18 @@
 //! Defines one request to a service of lists and its response, and what follows from a status. Pure.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use crate::http as responses;
 use crate::sink::{Failure, FailureKind};
 
 /// Longest text of a receiver that is shown.
 const MAX_SHOWN_CHARS: usize = 200;
-/// The longest `Retry-After` that is passed on; the endpoint's own bound may be lower.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A request.
 #[derive(Debug, Clone)]
@@ -60,13 +59,7 @@ impl Answer {
     /// What follows from a status that is no success; `detail` is the service's own text.
     pub fn failure(&self, detail: &str) -> Failure {
         let status = self.status.as_u16();
-        let kind = match status {
-            410 => FailureKind::Gone,
-            300..=399 | 401 | 403 | 404 | 405 => FailureKind::Refusing,
-            408 | 425 | 429 => FailureKind::Retry,
-            400..=499 => FailureKind::Rejected,
-            _ => FailureKind::Retry,
-        };
+        let kind = responses::kind(self.status, &self.body);
         let detail = shown(detail);
         let reason =
             if detail.is_empty() { format!("status {status}") } else { format!("status {status}: {detail}") };
@@ -75,15 +68,7 @@ impl Answer {
 
     /// `Retry-After` in seconds or as a date, bounded.
     pub fn retry_after(&self) -> Option<Duration> {
-        let text = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-        let wait = match text.parse::<u64>() {
-            Ok(seconds) => Duration::from_secs(seconds),
-            Err(_) => {
-                let at = httpdate::parse_http_date(text).ok()?;
-                at.duration_since(std::time::SystemTime::now()).unwrap_or_default()
-            }
-        };
-        Some(wait.min(MAX_RETRY_AFTER))
+        responses::retry_after(&self.headers, SystemTime::now())
     }
 }
 

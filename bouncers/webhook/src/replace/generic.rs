@@ -1,8 +1,11 @@
 //! Sends a whole list to any HTTP endpoint as one body made from a template.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use palisade_cache::Timestamp;
+use tokio::task::spawn_blocking;
 use url::Url;
 
 use super::exchange::{Call, Exchange, failed};
@@ -12,7 +15,7 @@ use crate::sink::{Failure, FailureKind};
 
 /// Makes a body and its content type from a list at a given time, or says why it cannot.
 pub type Render =
-    Box<dyn Fn(&[(Value, Entry)], Timestamp) -> Result<(Bytes, HeaderValue), String> + Send + Sync>;
+    Arc<dyn Fn(&[(Value, Entry)], Timestamp) -> Result<(Bytes, HeaderValue), String> + Send + Sync>;
 
 /// Any HTTP endpoint.
 pub struct Generic<E> {
@@ -53,9 +56,13 @@ impl<E: Exchange> Generic<E> {
     pub async fn replace(&mut self, list: &List) -> Result<(), Failure> {
         let entries: Vec<_> =
             list.items.iter().map(|item| (item.value.clone(), item.entry.clone())).collect();
-        let (body, content_type) = (self.render)(&entries, palisade_stream::now())
-            .map_err(|reason| failed(FailureKind::Rejected, reason, None))?;
-        drop(entries);
+        let rejected = |reason| failed(FailureKind::Rejected, reason, None);
+        let render = Arc::clone(&self.render);
+        // A list may have a million entries, and the runtime has one thread.
+        let rendered = spawn_blocking(move || render(&entries, palisade_stream::now())).await;
+        let (body, content_type) = rendered
+            .unwrap_or_else(|_| Err("the template failed unexpectedly".to_owned()))
+            .map_err(rejected)?;
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, content_type);
         let call = Call { method: self.method.clone(), url: self.url.clone(), headers, body };
@@ -74,7 +81,7 @@ mod tests {
     use crate::replace::testing::{Act, PlainExchange, Seen, StandIn, all, snapshot};
 
     fn service(stand_in: &StandIn) -> Generic<PlainExchange> {
-        let render: Render = Box::new(|entries, _| {
+        let render: Render = Arc::new(|entries, _| {
             let lines: Vec<_> = entries.iter().map(|(value, _)| value.to_string()).collect();
             if lines.len() > 5 {
                 return Err("template: too much".to_owned());

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
-use super::aws_waf::AwsWaf;
-use super::cloudflare::Cloudflare;
+use http::header::CONTENT_TYPE;
+
+use super::aws_waf::{self, AwsWaf};
+use super::cloudflare::{self, Cloudflare};
 use super::exchange::Exchange;
 use super::generic::{Generic, Render};
 use super::list::{List, Shape};
 use super::task::Replacer;
-use crate::config::{HttpConfig, ReplaceService};
+use crate::config::{HttpConfig, ReplaceConfig, ReplaceService};
+use crate::event::Grouping;
+use crate::http::{ClientExchange, ConnectError};
 use crate::sink::Failure;
+use crate::templates::{Template, TemplateError};
 
 /// One of the services.
 pub enum Service<E> {
@@ -53,6 +58,46 @@ impl<E: Exchange> Service<E> {
             }
         })
     }
+}
+
+/// The service that is configured, with a client of its own. Reads certificates and compiles the template; opens no
+/// connection.
+///
+/// # Errors
+/// When the configuration cannot be used.
+pub fn connect(config: &ReplaceService, user_agent: &str) -> Result<Service<ClientExchange>, ConnectError> {
+    let is_api = !matches!(config, ReplaceService::Http(_));
+    let exchange = |http| match is_api {
+        true => Ok(ClientExchange::new(http, user_agent)?),
+        false => Ok(ClientExchange::signing(http, user_agent)?),
+    };
+    Service::new(config, exchange, |http| Ok(renderer(http)?))
+}
+
+/// What the configured service can represent.
+pub(crate) fn shape(config: &ReplaceConfig) -> Shape {
+    let ReplaceConfig { max_entries, aggregate, .. } = *config;
+    match &config.service {
+        ReplaceService::Http(_) => Shape::any(max_entries, aggregate),
+        ReplaceService::Cloudflare { long_ipv6, .. } => cloudflare::shape(*long_ipv6, max_entries, aggregate),
+        ReplaceService::AwsWaf(config) => aws_waf::shape(config, max_entries, aggregate),
+    }
+}
+
+/// What makes the body of a list with the endpoint's template.
+///
+/// # Errors
+/// When the template cannot be used.
+pub fn renderer(http: &HttpConfig) -> Result<Render, TemplateError> {
+    // A list has one entry for each value.
+    let template = Template::load(&http.body, Grouping::Value)?;
+    let configured = http.headers.iter().find(|(name, _)| *name == CONTENT_TYPE);
+    let configured = configured.map(|(_, value)| value.clone());
+    Ok(Arc::new(move |entries, now| {
+        let rendered = template.render_list(entries, now).map_err(|error| error.to_string())?;
+        // A header of the configuration wins.
+        Ok((rendered.body, configured.clone().unwrap_or(rendered.content_type)))
+    }))
 }
 
 impl<E: Exchange> Replacer for Service<E> {

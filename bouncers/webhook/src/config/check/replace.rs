@@ -103,6 +103,21 @@ impl Check<'_> {
 
     /// The HTTP keys of an endpoint whose URL is known.
     fn api(&mut self, key: &str, endpoint: &mut EndpointFile, url: String) -> Option<HttpConfig> {
+        for (name, is_given) in [
+            ("method", endpoint.method.is_some()),
+            ("template", endpoint.template.is_some()),
+            ("template_file", endpoint.template_file.is_some()),
+            ("body", endpoint.body.is_some()),
+            ("content_type", endpoint.content_type.is_some()),
+            ("options", endpoint.options.is_some()),
+            ("signing_secrets", endpoint.signing_secrets.is_some()),
+            ("signing_secret_files", endpoint.signing_secret_files.is_some()),
+            ("hmac", endpoint.hmac.is_some()),
+        ] {
+            if is_given {
+                self.wrong.add(format!("{key}.{name}"), "it has no effect on this service; remove the key");
+            }
+        }
         endpoint.url.get_or_insert(url);
         let (mut http, _) = self.http(key, endpoint)?;
         http.method = Method::POST;
