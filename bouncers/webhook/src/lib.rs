@@ -20,6 +20,7 @@ pub mod filter;
 pub mod http;
 pub mod mirror;
 pub mod program;
+pub mod render;
 pub mod replace;
 pub mod sink;
 pub mod store;

@@ -24,6 +24,7 @@ mod start;
 
 use std::sync::Arc;
 
+use palisade_cache::Timestamp;
 use tokio::sync::mpsc;
 
 use self::arguments::ArgumentsSink;
@@ -31,6 +32,7 @@ use self::attempts::Attempts;
 pub use self::installed::{NotInstalled, check};
 use self::standard_input::StandardInputSink;
 use crate::config::{ProgramConfig, ProgramMode};
+use crate::event::Event;
 use crate::sink::{Connector, Message, Outcome, Sink};
 
 /// A program has ended as often as it may be started, which ends the daemon.
@@ -104,6 +106,11 @@ impl Sink for ProgramSink {
             sink.close().await;
         }
     }
+}
+
+/// The arguments of each start of a program for an event, with [`ProgramMode::Arguments`].
+pub(crate) fn arguments_of(event: &Event, now: Timestamp) -> Vec<[String; 5]> {
+    arguments::of_event(event, now)
 }
 
 #[cfg(test)]

@@ -97,15 +97,7 @@ impl ArgumentsSink {
         entry: &Entry,
         now: Timestamp,
     ) -> Result<(), Failed> {
-        // Both are rounded alike, so that the argument is what the stock bouncer derives from the text.
-        let left = json::time_left(action, entry, now);
-        let arguments = [
-            action.as_str().to_owned(),
-            value.to_string(),
-            left.rounded_seconds().to_string(),
-            entry.scenario.to_string(),
-            json::decision(value, entry, left),
-        ];
+        let arguments = arguments_of(action, value, entry, now);
         let mut command = command(&self.config);
         command.args(&arguments);
         let result = run(command, self.timeout).await.map_err(|error| match error {
@@ -129,6 +121,23 @@ impl ArgumentsSink {
         // The stock bouncer's text.
         error!(unlogged, "Error in '{action}' command ({path} {call}): {status} --> {output}");
     }
+}
+
+/// The arguments of the calls for an event, in order.
+pub(super) fn of_event(event: &Event, now: Timestamp) -> Vec<[String; 5]> {
+    calls(event).map(|(action, entry)| arguments_of(action, &event.value, entry, now)).collect()
+}
+
+fn arguments_of(action: Action, value: &Value, entry: &Entry, now: Timestamp) -> [String; 5] {
+    // Both are rounded alike, so that the argument is what the stock bouncer derives from the text.
+    let left = json::time_left(action, entry, now);
+    [
+        action.as_str().to_owned(),
+        value.to_string(),
+        left.rounded_seconds().to_string(),
+        entry.scenario.to_string(),
+        json::decision(value, entry, left),
+    ]
 }
 
 enum RunError {
