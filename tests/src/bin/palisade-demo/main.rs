@@ -2,12 +2,13 @@
 //!
 //! In temporary namespaces it starts a LAPI, a firewall bouncer and two visitors, bans with the admin tool, lifts the
 //! ban, and prints what happens with measured times; then the same with a reverse proxy in front of an application, whose
-//! page can be opened in a browser. Everything ends with the program, on Ctrl-C too.
+//! page can be opened in a browser, and with a receiver of webhooks. Everything ends with the program, on Ctrl-C too.
 //!
 //! `palisade-demo` runs our programs; `--stock-lapi` uses CrowdSec's LAPI and `--stock-firewall` the stock bouncer
 //! instead (`tests/peers` fetches both).
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
+mod deliveries;
 mod page;
 
 use std::io::{BufRead as _, IsTerminal as _};
@@ -168,6 +169,7 @@ impl Script {
         let left = router.ruleset()?.tables().len();
         self.explain("stop", &format!("the firewall ended with {status}; tables left behind: {left}"));
         self.play_proxy(&world, &lapi)?;
+        self.play_webhook(&world, &lapi)?;
         println!(
             "\n  {:.1} s in all. make test proves it, make bench measures it.\n",
             self.start.elapsed().as_secs_f64()
