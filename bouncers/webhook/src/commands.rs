@@ -1,15 +1,25 @@
-//! Implements the commands of the program's own: `resume`, `snapshot`, `deadletter`.
+//! Implements the commands of the program's own: `render`, `resume`, `snapshot`, `deadletter`.
 
 use std::io::Write as _;
 
+use palisade_bouncer::control::Subject;
 use palisade_bouncer::run::CommandContext;
 use palisade_daemon::flags::{Command, Flag};
 use serde_json::Value;
 
 use crate::Webhook;
 use crate::endpoints::show;
+use crate::render::render;
 
 const JSON: &[Flag] = &[Flag::switch("json", "print JSON instead of text")];
+
+/// The command `render`.
+pub(crate) const RENDER: Command = Command {
+    name: "render",
+    words: &["endpoint", "[address]"],
+    flags: &[],
+    help: "what an endpoint is sent: for sample decisions, or for those on an address or prefix",
+};
 
 /// The command `resume`.
 pub(crate) const RESUME: Command = Command {
@@ -41,11 +51,26 @@ pub(crate) const DEADLETTER: Command = Command {
 /// # Errors
 /// Why it could not be carried out.
 pub(crate) fn run(context: &CommandContext<'_, Webhook>) -> anyhow::Result<()> {
-    let action = context.typed.command().unwrap_or_default();
-    let result = context.query().act(action, context.typed.words())?;
-    let text = if context.json() { format!("{result}\n") } else { shown(&result) };
+    let text = match context.typed.command().unwrap_or_default() {
+        "render" => rendered(context)?,
+        action => {
+            let result = context.query().act(action, context.typed.words())?;
+            if context.json() { format!("{result}\n") } else { shown(&result) }
+        }
+    };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
+}
+
+/// The requests of an endpoint, or what its program is given.
+fn rendered(context: &CommandContext<'_, Webhook>) -> anyhow::Result<String> {
+    let words = context.typed.words();
+    let endpoint = words.first().map_or("", |word| word);
+    let decisions = match words.get(1) {
+        Some(address) => Some(context.query().decisions_on(&address.parse::<Subject>()?)?.decisions),
+        None => None,
+    };
+    render(&context.loaded.config, endpoint, decisions.as_deref())
 }
 
 /// The result of an action as text.

@@ -112,6 +112,12 @@ pub struct HistoryConfig {
     pub max_bytes: u64,
 }
 
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(3 * 86_400), max_bytes: 256 << 20 }
+    }
+}
+
 /// When failed deliveries are repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryConfig {
@@ -318,6 +324,16 @@ pub enum ReplaceService {
     },
     /// An AWS WAF (v2) IP set, one for each family.
     AwsWaf(Arc<AwsWafConfig>),
+}
+
+impl ReplaceService {
+    /// How it is reached.
+    pub fn http(&self) -> &Arc<HttpConfig> {
+        match self {
+            Self::Http(http) | Self::Cloudflare { http, .. } => http,
+            Self::AwsWaf(config) => &config.http,
+        }
+    }
 }
 
 /// What becomes of IPv6 prefixes longer than /64 in a Cloudflare list, such as single addresses. Cloudflare documents

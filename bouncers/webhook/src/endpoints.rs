@@ -17,25 +17,25 @@ use std::time::Duration;
 use anyhow::Context as _;
 use palisade_cache::Decision;
 use palisade_stream::CacheHandle;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::config::{Config, EndpointConfig, ProgramConfig, ProgramMode, Receiver};
+use crate::config::{Config, EndpointConfig, ProgramConfig, ProgramMode, Receiver, ReplaceConfig};
 use crate::delivery::endpoint::{DRAIN_TIME, Endpoint, EndpointStart, Fault};
 use crate::delivery::status::EndpointStatus;
 use crate::filter::Filter;
-use crate::http::HttpConnector;
+use crate::http::{ClientExchange, HttpConnector, USER_AGENT};
 use crate::program::{self, MaxStartsExceeded, ProgramConnector};
+use crate::replace::service::{Service, connect};
 use crate::replace::status::ReplaceStatus;
-use crate::replace::task::ReplaceEndpoint;
+use crate::replace::task::{ReplaceEndpoint, ReplaceStart};
 use crate::sink::Connector;
 
 /// The directory of the endpoints' files within the state directory.
 const DIRECTORY: &str = "endpoints";
-/// What receivers see as `User-Agent`.
-const USER_AGENT: &str = concat!("palisade-webhook/", env!("CARGO_PKG_VERSION"));
 
 /// What all endpoints share.
 #[derive(Debug, Clone)]
@@ -65,6 +65,7 @@ pub struct Endpoints {
 #[derive(Debug)]
 pub struct Running {
     config: Arc<EndpointConfig>,
+    certificates: CertificateDigest,
     filter: Arc<Filter>,
     kind: Kind,
 }
@@ -72,7 +73,6 @@ pub struct Running {
 #[derive(Debug)]
 enum Kind {
     Delivery(Endpoint),
-    #[expect(dead_code, reason = "not connected yet")]
     Replace(ReplaceEndpoint),
 }
 
@@ -99,6 +99,7 @@ pub enum StateView {
 /// An endpoint that is ready to start.
 pub struct Prepared {
     config: Arc<EndpointConfig>,
+    certificates: CertificateDigest,
     filter: Arc<Filter>,
     receiver: PreparedReceiver,
 }
@@ -106,6 +107,7 @@ pub struct Prepared {
 enum PreparedReceiver {
     Http(Box<HttpConnector>),
     Program(Arc<ProgramConfig>),
+    Replace(Arc<ReplaceConfig>, Box<Service<ClientExchange>>),
 }
 
 /// Reads what an endpoint needs: certificates, templates. Opens no connection and starts nothing.
@@ -114,17 +116,20 @@ enum PreparedReceiver {
 /// What is wrong, with the endpoint's name.
 pub fn prepare(config: &Arc<EndpointConfig>) -> anyhow::Result<Prepared> {
     let inner = || -> anyhow::Result<Prepared> {
+        // Before they are used: should they change in between, a reload reads them once more.
+        let certificates = certificates(config);
         let filter = Arc::new(Filter::compile(&config.filter)?);
         let receiver = match &config.receiver {
             Receiver::Http(http) => {
                 PreparedReceiver::Http(Box::new(HttpConnector::new(config, Arc::clone(http), USER_AGENT)?))
             }
             Receiver::Program(program) => PreparedReceiver::Program(Arc::clone(program)),
-            Receiver::Replace(_) => {
-                anyhow::bail!("whole lists are not uploaded by this version")
+            Receiver::Replace(replace) => {
+                let service = connect(&replace.service, USER_AGENT)?;
+                PreparedReceiver::Replace(Arc::clone(replace), Box::new(service))
             }
         };
-        Ok(Prepared { config: Arc::clone(config), filter, receiver })
+        Ok(Prepared { config: Arc::clone(config), certificates, filter, receiver })
     };
     inner().with_context(|| format!("endpoint `{}`", config.name))
 }
@@ -175,7 +180,8 @@ impl Endpoints {
     /// When one cannot be prepared; then all go on as before.
     pub async fn reload(&self, configs: &[Arc<EndpointConfig>]) -> anyhow::Result<()> {
         let keeps = |config: &EndpointConfig| {
-            self.running().get(&config.name).is_some_and(|running| *running.config == *config)
+            let running = self.running().get(&config.name).map(Arc::clone);
+            running.is_some_and(|one| *one.config == *config && one.certificates == certificates(config))
         };
         let changed = configs.iter().filter(|config| !keeps(config));
         let prepared = changed.map(prepare).collect::<anyhow::Result<Vec<_>>>()?;
@@ -208,16 +214,28 @@ impl Endpoints {
     }
 
     fn start_one(&self, prepared: Prepared) {
-        let Prepared { config, filter, receiver } = prepared;
+        let Prepared { config, certificates, filter, receiver } = prepared;
         let kind = match receiver {
             PreparedReceiver::Http(connector) => self.deliver(&config, &filter, *connector),
             PreparedReceiver::Program(program) => {
                 let exceeded = self.environment.max_starts_exceeded.clone();
                 self.deliver(&config, &filter, ProgramConnector::new(program, exceeded))
             }
+            PreparedReceiver::Replace(replace, service) => {
+                let start = ReplaceStart {
+                    config: Arc::clone(&config),
+                    replace,
+                    replacer: *service,
+                    takes: takes(&filter),
+                    cache: self.environment.cache.clone(),
+                    state_file: self.file(&config.name, "list"),
+                    stop: self.environment.stop.clone(),
+                };
+                Kind::Replace(ReplaceEndpoint::start(start, self.first_decisions()))
+            }
         };
         let name = config.name.clone();
-        self.running().insert(name, Arc::new(Running { config, filter, kind }));
+        self.running().insert(name, Arc::new(Running { config, certificates, filter, kind }));
     }
 
     fn deliver(&self, config: &Arc<EndpointConfig>, filter: &Arc<Filter>, connector: impl Connector) -> Kind {
@@ -259,6 +277,27 @@ impl Running {
             },
         }
     }
+}
+
+/// The content of an endpoint's certificates and keys, which are renewed under the same names.
+type CertificateDigest = [u8; 32];
+
+fn certificates(config: &EndpointConfig) -> CertificateDigest {
+    let http = match &config.receiver {
+        Receiver::Http(http) => Some(http),
+        Receiver::Program(_) => None,
+        Receiver::Replace(replace) => Some(replace.service.http()),
+    };
+    let mut digest = Sha256::new();
+    let tls = http.map(|http| &http.tls);
+    let pair = tls.and_then(|tls| tls.certificate.as_ref()).map(|(certificate, key)| [certificate, key]);
+    for path in tls.and_then(|tls| tls.ca.as_ref()).into_iter().chain(pair.into_iter().flatten()) {
+        // One that cannot be read is reported when it is used.
+        let content = std::fs::read(path).unwrap_or_default();
+        digest.update((content.len() as u64).to_le_bytes());
+        digest.update(content);
+    }
+    digest.finalize().into()
 }
 
 /// Ends endpoints, all at once.

@@ -120,7 +120,8 @@ fn write_requests(
     let requests = Requests::new(endpoint, http, fixed_headers(http, USER_AGENT)?)?;
     for (title, message) in messages {
         let _ = writeln!(out, "# {title}");
-        match requests.request(message, now) {
+        let timestamp = u64::try_from(now.as_millis() / 1000).unwrap_or_default();
+        match requests.request(message, now, timestamp) {
             Ok(Some(request)) => request::write(out, http, &request.headers, &request.body),
             Ok(None) => out.push_str("Nothing is sent.\n"),
             Err(failure) => {

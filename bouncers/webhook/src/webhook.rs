@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::{self, DEADLETTER, RESUME, SNAPSHOT};
+use crate::commands::{self, DEADLETTER, RENDER, RESUME, SNAPSHOT};
 use crate::config::stock_custom::{self, STOCK_CUSTOM, STOCK_CUSTOM_KEYS};
 use crate::config::stock_mirror::{self, STOCK_MIRROR_KEYS};
 use crate::config::{Config, ConfigFile, Files, WEBHOOK_KEYS, read_text};
@@ -92,7 +92,7 @@ impl Bouncer for Webhook {
             name: NAME,
             about: "Delivers the decisions of a CrowdSec LAPI to HTTP endpoints and programs, and serves them as lists.",
             flags: FLAGS,
-            commands: &[CHECK, LOOKUP, STATUS, RESUME, SNAPSHOT, DEADLETTER],
+            commands: &[CHECK, LOOKUP, STATUS, RENDER, RESUME, SNAPSHOT, DEADLETTER],
         },
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: NAME,

@@ -236,7 +236,8 @@ async fn run<C: Connector>(
 /// Opens the store, as soon as that succeeds.
 async fn open<C>(start: &EndpointStart<C>, shared: &Shared) -> Arc<Store> {
     let limits = StoreLimits {
-        history: start.config.history,
+        // Also for events that were queued before `keep_history` was removed.
+        history: Some(start.config.history.unwrap_or_default()),
         max_dead_letters: start.config.max_dead_letters,
         cache_bytes: DEFAULT_CACHE_BYTES,
     };

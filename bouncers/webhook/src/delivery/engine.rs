@@ -133,7 +133,9 @@ impl Engine {
         let snapshot_base = state.last_snapshot_at.unwrap_or(now).min(now);
         let mut engine = Self {
             circuit: Circuit::new(config.retry, is_stopped),
-            history: config.history.is_some().then(HistoryQueue::default),
+            // What was queued before `keep_history` was removed counts as held already. It is delivered first, and in
+            // order with what follows, until the next start.
+            history: (config.history.is_some() || store.counts().queued > 0).then(HistoryQueue::default),
             last_error: state.paused.as_ref().map(|paused| paused.reason.clone()),
             config,
             takes,

@@ -17,7 +17,7 @@ pub fn line(view: &EndpointView, now: Timestamp) -> String {
         StateView::Replace(status) => replace(status, now),
     };
     if view.filter_errors > 0 {
-        text += &format!("; its filter expression failed {} times", view.filter_errors);
+        text += &format!("; failures of its filter expression: {}", view.filter_errors);
     }
     text
 }
@@ -39,7 +39,10 @@ fn delivery(status: &EndpointStatus, now: Timestamp) -> String {
         text += &format!(", the oldest for {}", age(since, now));
     }
     if status.dead_letters > 0 {
-        text += &format!(", {} dead letters", status.dead_letters);
+        text += &match status.dead_letters {
+            1 => ", 1 dead letter".to_owned(),
+            many => format!(", {many} dead letters"),
+        };
     }
     let dropped = status.dropped.too_old + status.dropped.no_room + status.dropped.dead_letters;
     if dropped > 0 {
@@ -202,7 +205,7 @@ mod tests {
         let view =
             EndpointView { name: "siem".to_owned(), filter_errors: 0, state: StateView::Delivery(status) };
         let line = line(&view, at(100));
-        assert!(line.starts_with("3 waiting, 12 delivered, the oldest for 90 s, 1 dead letters"), "{line}");
+        assert!(line.starts_with("3 waiting, 12 delivered, the oldest for 90 s, 1 dead letter"), "{line}");
         assert!(line.contains("failing for 60 s; last error: status 503"), "{line}");
         assert!(!line.contains('\u{1b}'), "{line}");
         assert!(failure(&view).is_some_and(|text| text.starts_with("endpoint siem: status 503")));

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use url::Position;
 
 use super::reason::unsent;
-use super::requests::Signatures;
+use super::requests::{Signatures, wall_seconds};
 use super::{Client, ClientRequest, HttpError};
 use crate::config::HttpConfig;
 use crate::event::EventId;
@@ -54,7 +54,7 @@ impl ClientExchange {
         headers.extend(of_call);
         if let Some(signatures) = &self.signatures {
             let now = now();
-            signatures.add(&mut headers, list_id(body, now), now, body)?;
+            signatures.add(&mut headers, list_id(body, now), wall_seconds(), body)?;
         }
         Ok(headers)
     }

@@ -1,6 +1,7 @@
 //! Makes the requests of an HTTP endpoint from messages: body, headers, signatures. Pure.
 
 use std::collections::HashSet;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -56,11 +57,13 @@ impl Requests {
         &self.template
     }
 
-    /// The request for an attempt at this time; `None` when there is nothing to send.
+    /// The request for an attempt at this time, which is `timestamp` for the receiver, in seconds since the Unix epoch;
+    /// `None` when there is nothing to send.
     pub(crate) fn request(
         &self,
         message: &Message,
         now: Timestamp,
+        timestamp: u64,
     ) -> Result<Option<ClientRequest>, Failure> {
         let rejected = |reason| unsent(FailureKind::Rejected, reason);
         let events = message.events.len();
@@ -78,7 +81,7 @@ impl Requests {
         let mut headers = self.headers.clone();
         // A header of the configuration wins.
         headers.entry(CONTENT_TYPE).or_insert(rendered.content_type);
-        self.signatures.add(&mut headers, message.id, now, &rendered.body)?;
+        self.signatures.add(&mut headers, message.id, timestamp, &rendered.body)?;
         Ok(Some(ClientRequest {
             method: self.method.clone(),
             target: None,
@@ -87,6 +90,12 @@ impl Requests {
             response_limit: self.template.response_bytes(events).max(DEFAULT_RESPONSE_LIMIT),
         }))
     }
+}
+
+/// The wall clock. Not that of decisions, which does not follow a clock that is set: the receiver's clock does.
+pub(crate) fn wall_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 /// The headers that identify a message and prove where it is from.
@@ -106,16 +115,16 @@ impl Signatures {
         Ok(Self { signer: Signer::new(&http.auth.signing_secrets)?, hmac })
     }
 
-    /// `now` is the time of the attempt and not of the message: receivers refuse old signatures.
+    /// `timestamp` is the time of the attempt and not of the message, in seconds since the Unix epoch: receivers refuse
+    /// old signatures.
     pub(crate) fn add(
         &self,
         headers: &mut HeaderMap,
         id: EventId,
-        now: Timestamp,
+        timestamp: u64,
         body: &[u8],
     ) -> Result<(), Failure> {
         let id = id.to_string();
-        let timestamp = u64::try_from(now.as_millis() / 1000).unwrap_or_default();
         if let Some(signature) = self.signer.sign(&id, timestamp, body) {
             headers.insert(WEBHOOK_SIGNATURE, signature);
         }

@@ -11,7 +11,7 @@ use palisade_stream::now;
 use tokio::task::spawn_blocking;
 
 use super::reason::{retry, unsent};
-use super::requests::Requests;
+use super::requests::{Requests, wall_seconds};
 use super::{Client, ClientResponse, HttpError};
 use crate::config::{EndpointConfig, HttpConfig};
 use crate::sink::{Connector, Failure, FailureKind, Message, Outcome, Sink};
@@ -75,10 +75,10 @@ impl HttpSink {
     async fn try_deliver(&mut self, message: &Message) -> Result<Outcome, Failure> {
         let requests = Arc::clone(&self.requests);
         let request = if message.events.len() <= MAX_EVENTS_INLINE {
-            requests.request(message, now())?
+            requests.request(message, now(), wall_seconds())?
         } else {
             let message = message.clone();
-            let made = spawn_blocking(move || requests.request(&message, now())).await;
+            let made = spawn_blocking(move || requests.request(&message, now(), wall_seconds())).await;
             made.map_err(|_| unsent(FailureKind::Rejected, "the template failed unexpectedly".to_owned()))??
         };
         let Some(request) = request else { return Ok(Outcome::Delivered) };

@@ -12,7 +12,7 @@ use super::request::{self, shown_url};
 use crate::config::{AwsWafConfig, HttpConfig, ReplaceConfig, ReplaceService};
 use crate::event::{Entry, Value};
 use crate::filter::Filter;
-use crate::http::requests::Signatures;
+use crate::http::requests::{Signatures, wall_seconds};
 use crate::http::{USER_AGENT, fixed_headers, list_id};
 use crate::replace::list::{List, Takes};
 use crate::replace::service::{renderer, shape};
@@ -67,7 +67,7 @@ fn write_request(out: &mut String, http: &HttpConfig, list: &List, now: Timestam
     let mut headers = fixed_headers(http, USER_AGENT)?;
     let signatures = Signatures::new(http, &headers)?;
     headers.insert(CONTENT_TYPE, content_type);
-    let signed = signatures.add(&mut headers, list_id(&body, now), now, &body);
+    let signed = signatures.add(&mut headers, list_id(&body, now), wall_seconds(), &body);
     signed.map_err(|failure| anyhow::Error::msg(failure.reason))?;
     request::write(out, http, &headers, &body);
     Ok(())

@@ -155,14 +155,14 @@ impl Check<'_> {
     }
 
     fn history(&mut self, key: &str, file: HistoryFile) -> HistoryConfig {
-        let day = Duration::from_secs(86_400);
+        let defaults = HistoryConfig::default();
         let second = Duration::from_secs(1);
         HistoryConfig {
-            max_age: self.wrong.duration(format!("{key}.max_age"), file.max_age, 3 * day, second),
+            max_age: self.wrong.duration(format!("{key}.max_age"), file.max_age, defaults.max_age, second),
             max_bytes: self.wrong.size(
                 format!("{key}.max_size"),
                 file.max_size.as_deref(),
-                256 << 20,
+                defaults.max_bytes,
                 (1 << 20, 1 << 40),
             ),
         }

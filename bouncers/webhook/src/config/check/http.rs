@@ -126,11 +126,18 @@ impl Check<'_> {
             ("template", file.template.is_some()),
             ("template_file", file.template_file.is_some()),
             ("body", file.body.is_some()),
+            ("content_type", file.content_type.is_some()),
+            ("options", file.options.is_some()),
             ("signing_secrets", file.signing_secrets.is_some()),
             ("signing_secret_files", file.signing_secret_files.is_some()),
             ("hmac", file.hmac.is_some()),
             ("bearer", file.bearer.is_some()),
+            ("bearer_file", file.bearer_file.is_some()),
             ("basic", file.basic.is_some()),
+            ("tls", file.tls.is_some()),
+            ("allow_addresses", file.allow_addresses.is_some()),
+            ("connect_timeout", file.connect_timeout.is_some()),
+            ("timeout", file.timeout.is_some()),
         ] {
             if is_given {
                 self.wrong.add(format!("{key}.{name}"), format!("{why}; remove the key"));

@@ -18,6 +18,7 @@ impl Check<'_> {
         file: ReplaceFile,
         endpoint: &mut EndpointFile,
     ) -> Option<ReplaceConfig> {
+        self.refuse_delivery_keys(key, endpoint);
         let block = format!("{key}.replace");
         let second = Duration::from_secs(1);
         let interval = self.wrong.duration(format!("{block}.interval"), file.interval, 30 * second, second);
@@ -74,6 +75,16 @@ impl Check<'_> {
         if cloudfront && region != "us-east-1" {
             self.wrong.add(format!("{block}.region"), "sets of CloudFront are in us-east-1");
         }
+        for (name, is_given) in [
+            ("bearer", endpoint.bearer.is_some()),
+            ("bearer_file", endpoint.bearer_file.is_some()),
+            ("basic", endpoint.basic.is_some()),
+        ] {
+            if is_given {
+                self.wrong
+                    .add(format!("{key}.{name}"), "requests are signed with the access key; remove the key");
+            }
+        }
         let http = self.api(key, endpoint, format!("https://wafv2.{region}.amazonaws.com/"))?;
         let ipv4 = file.ipv4.and_then(|set| self.ip_set(&format!("{block}.ipv4"), set));
         let ipv6 = file.ipv6.and_then(|set| self.ip_set(&format!("{block}.ipv6"), set));
@@ -99,6 +110,24 @@ impl Check<'_> {
             session_token,
             http: Arc::new(http),
         })))
+    }
+
+    /// A list is sent whole, so there is nothing to put together, to keep or to repeat.
+    fn refuse_delivery_keys(&mut self, key: &str, endpoint: &EndpointFile) {
+        for (name, is_given) in [
+            ("events", endpoint.events.is_some()),
+            ("initial", endpoint.initial.is_some()),
+            ("batch", endpoint.batch.is_some()),
+            ("parallel", endpoint.parallel.is_some()),
+            ("hold_repeats", endpoint.hold_repeats.is_some()),
+            ("replay_at_start", endpoint.replay_at_start.is_some()),
+            ("keep_history", endpoint.keep_history.is_some()),
+            ("max_dead_letters", endpoint.max_dead_letters.is_some()),
+        ] {
+            if is_given {
+                self.wrong.add(format!("{key}.{name}"), "it has no effect on whole lists; remove the key");
+            }
+        }
     }
 
     /// The HTTP keys of an endpoint whose URL is known.

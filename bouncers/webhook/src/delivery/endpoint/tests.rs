@@ -5,15 +5,16 @@ use palisade_stream::{Publisher, channel};
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::{BatchConfig, FilterConfig, Initial, Receiver, RetryConfig};
+use crate::config::{BatchConfig, FilterConfig, HistoryConfig, Initial, Receiver, RetryConfig};
 use crate::event::{EventKind, Grouping};
 use crate::replace::testing::{all, http_config};
-use crate::sink::Message;
+use crate::sink::{Failure, FailureKind, Message};
 
 /// What happens to the next messages; all others are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Lose,
+    Fail,
     Panic,
     /// Ends only when the endpoint does.
     Hang,
@@ -55,6 +56,11 @@ impl Sink for Script {
         let step = self.0.lock().unwrap().steps.pop_front();
         match step {
             Some(Step::Lose) => return Outcome::Lost("started again".to_owned()),
+            Some(Step::Fail) => {
+                let (kind, reason) = (FailureKind::Retry, "no".to_owned());
+                let failure = Failure { kind, perhaps_received: false, reason, retry_after: None };
+                return Outcome::Failed(failure);
+            }
             Some(Step::Panic) => panic!("scripted"),
             Some(Step::Hang) => std::future::pending().await,
             None => {}
@@ -103,28 +109,50 @@ fn config() -> Arc<EndpointConfig> {
 struct World {
     ledger: Ledger,
     publisher: Publisher,
+    cache: CacheHandle,
     endpoint: Endpoint,
+    fault: mpsc::Sender<Fault>,
     faults: mpsc::Receiver<Fault>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl World {
     fn start(script: &Script) -> Self {
+        Self::start_with(script, config())
+    }
+
+    fn start_with(script: &Script, config: Arc<EndpointConfig>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::new(Policy::default(), 0);
         let (publisher, cache) = channel(ledger.snapshot());
         let (fault, faults) = mpsc::channel(1);
+        let store = directory.path().join("test.redb");
         let start = EndpointStart {
-            config: config(),
+            config,
             connector: script.clone(),
             takes: all(),
-            cache,
-            store: directory.path().join("test.redb"),
-            faults: fault,
+            cache: cache.clone(),
+            store,
+            faults: fault.clone(),
             stop: CancellationToken::new(),
         };
         let endpoint = Endpoint::start(start, std::future::ready(true));
-        Self { ledger, publisher, endpoint, faults, _directory: directory }
+        Self { ledger, publisher, cache, endpoint, fault, faults, directory }
+    }
+
+    /// Ends the endpoint and starts it with another configuration.
+    async fn restart(&mut self, script: &Script, config: Arc<EndpointConfig>) {
+        self.endpoint.stop().await;
+        let start = EndpointStart {
+            config,
+            connector: script.clone(),
+            takes: all(),
+            cache: self.cache.clone(),
+            store: self.directory.path().join("test.redb"),
+            faults: self.fault.clone(),
+            stop: CancellationToken::new(),
+        };
+        self.endpoint = Endpoint::start(start, std::future::ready(true));
     }
 
     fn ban(&mut self, addresses: &[&str]) {
@@ -195,6 +223,27 @@ async fn a_receiver_that_is_new_with_the_endpoint_is_sent_everything_once() {
     let mut accepted = script.accepted();
     accepted.sort();
     assert_eq!(accepted, holds(&["192.0.2.1", "192.0.2.2"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queued_events_are_delivered_also_after_keep_history_was_removed() {
+    let script = Script::default();
+    let mut kept = EndpointConfig::clone(&config());
+    kept.history = Some(HistoryConfig::default());
+    let mut world = World::start_with(&script, Arc::new(kept));
+    world.until("begun", |status| status.last_success.is_some() && status.waiting == 0).await;
+    script.0.lock().unwrap().steps.extend([Step::Fail; 1000]);
+    world.ban(&["192.0.2.1"]);
+    world.until("queued", |status| status.failed_attempts > 0).await;
+    world.ban(&["192.0.2.2"]);
+    world.until("both changes queued", |status| status.waiting == 3).await;
+    let script = Script::default();
+    world.restart(&script, config()).await;
+    world.until("all", |status| status.waiting == 0 && status.generation.is_some()).await;
+    let accepted = script.accepted();
+    let on_first = accepted.iter().filter(|(_, value)| value == "192.0.2.1").map(|(kind, _)| *kind);
+    assert_eq!(on_first.collect::<Vec<_>>(), ["holds", "lifted"], "{accepted:?}");
+    assert!(accepted.contains(&holds(&["192.0.2.2"])[0]), "{accepted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
