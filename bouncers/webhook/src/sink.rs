@@ -27,7 +27,7 @@ pub enum MessageKind {
     Changes,
     /// A snapshot begins: [`EventKind::Present`](crate::event::EventKind::Present) events follow. Changes may come in between.
     SnapshotStarted {
-        /// Its number, unique for the endpoint.
+        /// Its number, unique for the endpoint's store.
         snapshot: u64,
     },
     /// Part of a snapshot.

@@ -209,7 +209,9 @@ impl Engine {
         if self.run.is_none_or(|run| run.stage != Stage::Wanted) {
             // What an earlier one has pushed is sent all the same.
             self.state.snapshot += 1;
-            self.run = Some(SnapshotRun { number: self.state.snapshot, stage: Stage::Wanted, events: 0 });
+            self.state.sequence += 1;
+            let (number, sequence) = (self.state.snapshot, self.state.sequence);
+            self.run = Some(SnapshotRun { number, sequence, stage: Stage::Wanted, events: 0 });
         }
     }
 

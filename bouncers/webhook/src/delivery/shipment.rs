@@ -76,12 +76,12 @@ pub(super) fn message(kind: MessageKind, events: Vec<Event>, at: Timestamp) -> M
 }
 
 /// The mark of a snapshot. It has no events that its id could follow from.
-pub(super) fn mark(endpoint: &str, kind: MessageKind, at: Timestamp) -> Message {
-    let (snapshot, name) = match kind {
-        MessageKind::SnapshotStarted { snapshot } => (snapshot, "started"),
-        MessageKind::SnapshotCompleted { snapshot, .. } => (snapshot, "completed"),
-        MessageKind::Snapshot { snapshot } => (snapshot, "part"),
-        MessageKind::Changes => (0, "changes"),
+pub(super) fn mark(endpoint: &str, sequence: u64, kind: MessageKind, at: Timestamp) -> Message {
+    let name = match kind {
+        MessageKind::SnapshotStarted { .. } => "started",
+        MessageKind::SnapshotCompleted { .. } => "completed",
+        MessageKind::Snapshot { .. } => "part",
+        MessageKind::Changes => "changes",
     };
     let value = Value::Name { scope: "snapshot".into(), value: name.into() };
     let empty: Arc<str> = "".into();
@@ -92,7 +92,7 @@ pub(super) fn mark(endpoint: &str, kind: MessageKind, at: Timestamp) -> Message 
         until: Timestamp::default(),
         id: 0,
     };
-    let id = EventId::of(endpoint, snapshot, &EventKind::Present, &value, &entry);
+    let id = EventId::of(endpoint, sequence, &EventKind::Present, &value, &entry);
     Message { id, kind, events: Vec::new(), at }
 }
 

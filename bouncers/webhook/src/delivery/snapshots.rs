@@ -28,6 +28,8 @@ impl Stage {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SnapshotRun {
     pub(super) number: u64,
+    /// What the ids of its marks follow from. Its number alone is there again once a store was lost.
+    pub(super) sequence: u64,
     pub(super) stage: Stage,
     /// Events accepted as its parts.
     pub(super) events: u64,

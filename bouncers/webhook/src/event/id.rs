@@ -29,6 +29,15 @@ impl EventId {
         Self::first_half(digest)
     }
 
+    /// The id of this event as part of a snapshot. It is another one in each: a receiver that drops repeats must take the
+    /// event as part of the second snapshot, too, or it would be absent from that one.
+    pub fn in_snapshot(self, snapshot: u64) -> Self {
+        let mut digest = Sha256::new();
+        digest.update(self.0);
+        digest.update(snapshot.to_be_bytes());
+        Self::first_half(digest)
+    }
+
     /// The id of a message with these events: of one event its own.
     pub fn of_message(events: &[Self]) -> Self {
         if let [one] = events {

@@ -326,7 +326,7 @@ impl Engine {
             }
         };
         if let Some(kind) = kind {
-            let message = mark(&self.config.name, kind, now);
+            let message = mark(&self.config.name, run.sequence, kind, now);
             let id = self.add(Shipment::new([message.into()].into(), Subject::Mark(run.number)));
             self.ready.push_front(id);
             self.mark = Some(id);

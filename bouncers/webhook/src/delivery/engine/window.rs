@@ -112,11 +112,16 @@ impl Engine {
             return;
         }
         let is_present = matches!(difference.changes.first(), Some((EventKind::Present, _)));
+        let message_kind = self.kind(is_present);
         let events: Vec<Event> = difference
             .changes
             .into_iter()
             .map(|(kind, entry)| {
                 let id = EventId::of(&self.config.name, sequence, &kind, &taken.value, &entry);
+                let id = match message_kind {
+                    MessageKind::Snapshot { snapshot } => id.in_snapshot(snapshot),
+                    _ => id,
+                };
                 Event { id, kind, value: taken.value.clone(), entry, at: now }
             })
             .collect();
