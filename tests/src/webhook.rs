@@ -60,15 +60,15 @@ impl Webhook {
     /// # Errors
     /// When it is not in time, or ends; quotes its log.
     pub fn ready(&mut self) -> Outcome<Duration> {
-        eventually("the webhook bouncer is ready", || {
-            if ready_count(&mut self.notify)? > self.readied {
-                return Ok(true);
-            }
-            match self.process.exited() {
-                Some(status) => Err(Failure::new(format!("it ended with {status}: {}", self.process.log()))),
-                None => Ok(false),
-            }
-        })
+        let mut ended = None;
+        let took = eventually("the webhook bouncer is ready", || {
+            ended = self.process.exited();
+            Ok(ended.is_some() || ready_count(&mut self.notify)? > self.readied)
+        })?;
+        match ended {
+            Some(status) => Err(Failure::new(format!("it ended with {status}: {}", self.process.log()))),
+            None => Ok(took),
+        }
     }
 
     /// Starts it again with the same files, once it has ended, and does not wait.

@@ -85,7 +85,8 @@ impl ReceivedRequest {
 type Script = Box<dyn FnMut(&mut Rng) -> Reaction + Send>;
 
 struct State {
-    model: Model,
+    /// One that takes each message as it comes, and one that drops repeats: both must hold the same in the end.
+    models: [Model; 2],
     requests: Vec<ReceivedRequest>,
     connections: usize,
     next: VecDeque<Reaction>,
@@ -96,6 +97,10 @@ struct State {
 }
 
 impl State {
+    fn doubt_everything(&mut self) {
+        self.models.iter_mut().for_each(Model::doubt_everything);
+    }
+
     fn decide(&mut self) -> Reaction {
         self.next.pop_front().unwrap_or_else(|| (self.script)(&mut self.rng))
     }
@@ -122,7 +127,7 @@ impl Receiver {
     /// When it cannot listen.
     pub fn start(host: &Host) -> Outcome<Self> {
         let state = State {
-            model: Model::default(),
+            models: [Model::default(), Model::dropping_repeats()],
             requests: Vec::new(),
             connections: 0,
             next: VecDeque::new(),
@@ -140,7 +145,7 @@ impl Receiver {
     /// Holds the entries that this `events` setting distinguishes.
     #[must_use]
     pub fn holding(self, entries: Entries) -> Self {
-        self.state().model.entries = entries;
+        self.state().models.iter_mut().for_each(|model| model.entries = entries);
         self
     }
 
@@ -174,7 +179,7 @@ impl Receiver {
     pub fn close(&mut self) {
         self.service = None;
         // What was written to them has perhaps been lost.
-        self.state().model.doubt_everything();
+        self.state().doubt_everything();
     }
 
     /// The next request gets this reaction; calls queue up.
@@ -208,7 +213,7 @@ impl Receiver {
 
     /// The sender was killed: it cannot know which messages have arrived.
     pub fn sender_was_killed(&self) {
-        self.state().model.doubt_everything();
+        self.state().doubt_everything();
     }
 
     /// Every request so far, oldest first.
@@ -228,22 +233,27 @@ impl Receiver {
 
     /// The events of all messages that were taken, oldest first. Of messages with the same id the first.
     pub fn events(&self) -> Vec<ReceivedEvent> {
-        self.state().model.events.clone()
+        self.state().models[1].events.clone()
     }
 
     /// How many events there are, as [`events`](Self::events).
     pub fn event_count(&self) -> usize {
-        self.state().model.events.len()
+        self.state().models[1].events.len()
     }
 
     /// What it holds: the scenarios of each value's entries.
     pub fn holds(&self) -> BTreeMap<String, Vec<String>> {
-        self.state().model.holds()
+        self.state().models[0].holds()
+    }
+
+    /// What it would hold if it dropped repeats.
+    pub fn holds_without_repeats(&self) -> BTreeMap<String, Vec<String>> {
+        self.state().models[1].holds()
     }
 
     /// Complete snapshots so far.
     pub fn snapshots(&self) -> usize {
-        self.state().model.snapshots
+        self.state().models[1].snapshots
     }
 
     /// Fails with what was wrong with the messages.
@@ -251,9 +261,10 @@ impl Receiver {
     /// # Errors
     /// When something was.
     pub fn is_content(&self) -> Outcome {
-        match self.state().model.problems.as_slice() {
-            [] => Ok(()),
-            problems => Err(Failure::new(format!(
+        let state = self.state();
+        match state.models.iter().map(|model| &model.problems).find(|problems| !problems.is_empty()) {
+            None => Ok(()),
+            Some(problems) => Err(Failure::new(format!(
                 "the receiver found {} problems: {}",
                 problems.len(),
                 problems.iter().take(8).cloned().collect::<Vec<_>>().join("; ")

@@ -46,14 +46,16 @@ pub struct ReceivedEvent {
 #[derive(Default)]
 pub(super) struct Model {
     pub(super) entries: Entries,
+    /// Ignore events and marks whose id was there before, as receivers may that need each once.
+    drops_repeats: bool,
     pub(super) events: Vec<ReceivedEvent>,
     pub(super) snapshots: usize,
     pub(super) problems: Vec<String>,
     /// By value and entry.
     held: BTreeMap<(String, String), ReceivedEvent>,
     /// The events of each message, by its id.
-    messages: HashMap<String, (String, Vec<ReceivedEvent>)>,
-    /// Ids of messages that were taken.
+    messages: HashMap<String, Vec<ReceivedEvent>>,
+    /// Ids of events and marks that were taken.
     taken: BTreeSet<String>,
     /// The newest version received of each entry.
     newest: HashMap<(String, String), u64>,
@@ -72,6 +74,10 @@ struct Snapshot {
 }
 
 impl Model {
+    pub(super) fn dropping_repeats() -> Self {
+        Self { drops_repeats: true, ..Self::default() }
+    }
+
     /// The sender cannot know what was received: any event may repeat or undo another one.
     pub(super) fn doubt_everything(&mut self) {
         self.is_all_doubtful = true;
@@ -99,15 +105,14 @@ impl Model {
         };
         let kind = message["type"].as_str().unwrap_or_default().to_owned();
         let events = events_of(&message, &kind);
-        let content = (kind.clone(), events.clone());
         match self.messages.get(id) {
             _ if id.is_empty() => self.problem(format!("a message without webhook-id: {body}")),
-            Some(known) if *known != content => {
-                let text = format!("{id} was {known:?} and is {content:?}");
+            Some(known) if *known != events => {
+                let text = format!("{id} had {known:?} and has {events:?}");
                 self.problem(text);
             }
             Some(_) => {}
-            None => drop(self.messages.insert(id.to_owned(), content)),
+            None => drop(self.messages.insert(id.to_owned(), events.clone())),
         }
         if !is_acknowledged {
             self.doubtful.extend(events.iter().map(|event| event.value.clone()));
@@ -115,14 +120,18 @@ impl Model {
         if !is_taken {
             return;
         }
-        let is_new = self.taken.insert(id.to_owned());
-        for event in &events {
-            self.apply(event);
+        let is_mark = events.is_empty();
+        let news: Vec<ReceivedEvent> =
+            events.iter().filter(|event| self.taken.insert(event.id.clone())).cloned().collect();
+        if is_mark && !self.taken.insert(id.to_owned()) && self.drops_repeats {
+            return;
         }
-        if is_new {
-            self.events.extend(events.iter().cloned());
+        let applied = if self.drops_repeats { news.clone() } else { events };
+        for event in &applied {
+            self.apply(event, news.contains(event));
         }
-        self.follow_snapshot(&kind, &message["data"], &events, is_new);
+        self.follow_snapshot(&kind, &message["data"], &applied, news.len() as u64);
+        self.events.extend(news);
     }
 
     fn key(&self, event: &ReceivedEvent) -> (String, String) {
@@ -134,7 +143,7 @@ impl Model {
         (event.value.clone(), entry)
     }
 
-    fn apply(&mut self, event: &ReceivedEvent) {
+    fn apply(&mut self, event: &ReceivedEvent, is_new: bool) {
         let key = self.key(event);
         let held = self.held.get(&key).cloned();
         let is_doubtful = self.is_all_doubtful || self.doubtful.contains(&event.value);
@@ -148,14 +157,15 @@ impl Model {
                 return;
             }
         };
-        if !is_held_as_said && !is_doubtful {
+        if is_new && !is_held_as_said && !is_doubtful {
             self.problem(format!("{event:?} while {held:?} was held"));
         }
         if let Some(version) = version(&event.scenario) {
             let newest = self.newest.entry(key.clone()).or_default();
             let newer = *newest;
             *newest = newer.max(version);
-            if version < newer {
+            // Of a queue several events may be repeated, from an older one on.
+            if is_new && version < newer {
                 self.problem(format!("{event:?} came after version {newer}"));
             }
         }
@@ -166,7 +176,7 @@ impl Model {
         }
     }
 
-    fn follow_snapshot(&mut self, kind: &str, data: &Value, events: &[ReceivedEvent], is_new: bool) {
+    fn follow_snapshot(&mut self, kind: &str, data: &Value, events: &[ReceivedEvent], news: u64) {
         let number = data["snapshot"].as_u64().unwrap_or_default();
         if kind == "snapshot.started" {
             self.snapshot = Some(Snapshot { number, ..Snapshot::default() });
@@ -174,14 +184,14 @@ impl Model {
         }
         let keys: Vec<_> = events.iter().map(|event| self.key(event)).collect();
         let Some(snapshot) = &mut self.snapshot else {
-            if kind.starts_with("snapshot.") && is_new {
+            if kind == "snapshot.part" && news > 0 {
                 self.problem(format!("{kind} {number} without its begin"));
             }
             return;
         };
         snapshot.received.extend(keys);
-        if kind == "snapshot.part" && is_new {
-            snapshot.parts += events.len() as u64;
+        if kind == "snapshot.part" {
+            snapshot.parts += news;
         }
         if kind.starts_with("snapshot.") && snapshot.number != number {
             let text = format!("{kind} {number} within snapshot {}", snapshot.number);

@@ -98,13 +98,13 @@ async fn respond(
         received.answered = Some(Instant::now());
         let mut state = lock(&shared);
         state.requests.push(received);
-        state.model.doubt_everything();
+        state.doubt_everything();
         return Err(reset(&socket));
     }
     let body = match body.collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) => {
-            lock(&shared).model.doubt_everything();
+            lock(&shared).doubt_everything();
             return Err(io::Error::other(error));
         }
     };
@@ -133,7 +133,9 @@ fn take(shared: &Shared, mut received: ReceivedRequest) -> (usize, Reaction) {
     }
     let reaction = received.reaction.clone();
     let id = received.header("webhook-id").unwrap_or_default().to_owned();
-    state.model.receive(&id, &received.body, reaction.takes(), reaction.acknowledges());
+    for model in &mut state.models {
+        model.receive(&id, &received.body, reaction.takes(), reaction.acknowledges());
+    }
     state.requests.push(received);
     (state.requests.len() - 1, reaction)
 }

@@ -145,7 +145,10 @@ impl Truth {
             .collect();
         let holds = receiver.holds();
         if holds == in_force {
-            return Ok(true);
+            if receiver.holds_without_repeats() == in_force {
+                return Ok(true);
+            }
+            return Err(Failure::new("one that drops repeats does not hold what is decided"));
         }
         let differing: Vec<String> = in_force
             .keys()

@@ -1,3 +1,7 @@
 //! The webhook bouncer as built, with real LAPIs.
 
+mod crashes;
+mod disk;
 mod mirror;
+mod receivers;
+mod signatures;
