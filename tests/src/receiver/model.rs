@@ -292,4 +292,18 @@ mod tests {
         }
         assert_eq!((model.holds().len(), model.snapshots, model.problems.len()), (0, 1, 1));
     }
+
+    #[test]
+    fn repeats_change_nothing_for_a_receiver_that_drops_them() {
+        let mut model = Model::dropping_repeats();
+        for (id, kind) in [("a", "decision.added"), ("b", "decision.lifted"), ("a", "decision.added")] {
+            send(&mut model, id, kind, "version 1", None);
+        }
+        assert_eq!((model.holds().len(), model.events.len(), model.problems.len()), (0, 2, 0));
+        let mut model = Model::default();
+        for (id, kind) in [("a", "decision.added"), ("b", "decision.lifted"), ("a", "decision.added")] {
+            send(&mut model, id, kind, "version 1", None);
+        }
+        assert_eq!((model.holds().len(), model.events.len(), model.problems.len()), (1, 2, 0));
+    }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Ban, Lapi, Make, Outcome, Reaction, Receiver, Truth, Webhook, World, against_either_lapi, eventually,
-    many_addresses, story, throughout, webhook_file,
+    Ban, Entries, Failure, Fault, Lapi, Make, Outcome, Reaction, Receiver, Truth, Webhook, World,
+    against_either_lapi, eventually, many_addresses, story, throughout, webhook_file,
 };
 use serde_json::json;
 
@@ -99,6 +99,7 @@ against_either_lapi!(
     changes_of_a_real_lapi_arrive,
     a_decision_beside_another_one_makes_no_false_event,
     a_killed_lapi_makes_no_false_event,
+    each_remediation_on_a_value_is_followed_by_itself,
 );
 
 /// An endpoint that is sent what a real LAPI decides.
@@ -172,4 +173,60 @@ fn a_killed_lapi_makes_no_false_event(world: &World, make: Make) -> Outcome {
     truth.lift(&lapi, "10.0.0.1")?;
     settles(&truth, &receiver)?;
     throughout(Duration::from_millis(500), "there are two changes", || receiver.event_count() == before + 2)
+}
+
+fn each_remediation_on_a_value_is_followed_by_itself(world: &World, make: Make) -> Outcome {
+    let lapi = Lapi::start(world, make)?;
+    let receiver = Receiver::start(&world.router)?.holding(Entries::Remediation);
+    let endpoint = receiver.endpoint("soar", json!({ "events": "remediation" }));
+    let _webhook =
+        Webhook::start(world, &webhook_file(&lapi.access(), &[endpoint]), &world.fresh_path("state"))?;
+    let named = |kind: &str| {
+        let mut ban = Ban::of("192.0.2.1").kind(kind);
+        ban.scenario = kind.to_owned();
+        ban
+    };
+    let holds = |kinds: &[&str]| {
+        eventually(&format!("{kinds:?} are held"), || {
+            let held = receiver.holds().remove("192.0.2.1").unwrap_or_default();
+            if held == kinds { Ok(true) } else { Err(Failure::new(format!("{held:?}"))) }
+        })
+    };
+    let ban = lapi.ban(named("ban"))?;
+    holds(&["ban"])?;
+    let captcha = lapi.ban(named("captcha"))?;
+    holds(&["ban", "captcha"])?;
+    lapi.lift(ban)?;
+    holds(&["captcha"])?;
+    lapi.lift(captcha)?;
+    holds(&[])?;
+    assert_eq!(receiver.event_count(), 4, "{:?}", receiver.events());
+    receiver.is_content()
+}
+
+#[test]
+fn faults_of_the_lapi_make_no_false_event() -> Outcome {
+    story(|world| {
+        let delivery = Delivery::start_with(world, json!({}), 100)?;
+        delivery.begins()?;
+        let faults = [
+            Fault::Empty,
+            Fault::Status(500),
+            Fault::HangUp,
+            Fault::CutAfter(30),
+            Fault::Body("{}".to_owned()),
+            Fault::Status(403),
+            Fault::Late(Duration::from_millis(300)),
+        ];
+        for (count, fault) in (1u8..).zip(faults) {
+            let before = delivery.receiver.event_count();
+            delivery.lapi.next(fault.clone());
+            delivery.lapi.next(fault);
+            delivery.lapi.pulled(2)?;
+            delivery.ban(&format!("192.0.2.{count}"))?;
+            delivery.settles()?;
+            assert_eq!(delivery.receiver.event_count(), before + 1);
+        }
+        Ok(())
+    })
 }
