@@ -284,7 +284,10 @@ impl Work {
         };
         let failure = tokio::select! {
             Some(fault) = self.faults.recv() => Some(anyhow::Error::new(fault)),
-            Some(exceeded) = self.max_starts_exceeded.recv() => Some(anyhow::Error::new(exceeded)),
+            // In the words of the stock bouncer.
+            Some(exceeded) = self.max_starts_exceeded.recv() => {
+                Some(anyhow::Error::new(exceeded).context("process terminated with error"))
+            }
             () = self.stopping.cancelled() => None,
             () = self.stop.cancelled() => None,
             () = tell => None,
