@@ -66,6 +66,7 @@ mod proxy;
 mod raw_upstream;
 mod reach;
 mod receiver;
+mod recording_program;
 mod site;
 mod small_disk;
 mod tls_visitor;
@@ -79,7 +80,7 @@ mod world;
 pub use application::Application;
 pub use browser::Browser;
 pub use captcha_service::CaptchaService;
-pub use custom_bouncer::{Call, CustomBouncer};
+pub use custom_bouncer::CustomBouncer;
 pub use firewall::{Config, Firewall, Implementation};
 pub use firewall_host::{FirewallHost, agree, all_have_banned};
 pub use history::{History, Moment};
@@ -107,6 +108,7 @@ pub use reach::{Echo, connect, still_answers};
 pub use receiver::{
     Decides, Entries, Reaction, ReceivedEvent, ReceivedRequest, Receiver, Truth, webhook_file,
 };
+pub use recording_program::{Call, FedProcess, RecordingProgram};
 pub use site::Site;
 pub use small_disk::fill_disk;
 pub use tls_visitor::{CurlReply, TlsVisitor, base64_of_first};

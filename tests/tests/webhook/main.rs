@@ -3,5 +3,6 @@
 mod crashes;
 mod disk;
 mod mirror;
+mod programs;
 mod receivers;
 mod signatures;

@@ -1,0 +1,342 @@
+//! Programs as receivers, beside the stock custom bouncer with the same file.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use fastrand::Rng;
+use palisade_e2e::{
+    Access, Ban, Call, CustomBouncer, Failure, FedProcess, Lapi, Make, Outcome, RecordingProgram,
+    ScriptedLapi, Truth, Webhook, World, against_either_lapi, eventually, pace, story, webhook_file,
+};
+use palisade_go_compat::GoDuration;
+use serde_json::{Value, json};
+
+against_either_lapi!(the_same_file_gives_the_same_calls, the_same_file_gives_a_program_the_same_lines,);
+
+/// What a program is told of one change, without what depends on the time and the release.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Told {
+    action: String,
+    fields: Vec<String>,
+    /// Of an `add`, its duration; of a `del` there is none left.
+    seconds: i64,
+}
+
+/// The fields that all releases of the stock bouncer pass on.
+const FIELDS: [&str; 6] = ["id", "origin", "scenario", "scope", "type", "value"];
+
+fn told(action: &str, decision: &Value) -> Outcome<Told> {
+    let seconds = decision["duration"].as_str().unwrap_or_default().parse::<GoDuration>()?;
+    Ok(Told {
+        action: action.to_owned(),
+        fields: FIELDS.iter().map(|field| decision[field].to_string()).collect(),
+        seconds: seconds.nanos() / 1_000_000_000,
+    })
+}
+
+impl Told {
+    /// Of a call, whose arguments repeat what is in its JSON.
+    fn of_call(call: &Call) -> Outcome<Self> {
+        let decision: Value = serde_json::from_str(&call.json)?;
+        assert_eq!((&decision["value"], &decision["scenario"]), (&json!(call.value), &json!(call.reason)));
+        let told = told(&call.verb, &decision)?;
+        assert_eq!(told.seconds.to_string(), call.duration, "{call:?}");
+        Ok(told)
+    }
+
+    fn of_line(line: &Value) -> Outcome<Self> {
+        told(line["action"].as_str().unwrap_or_default(), line)
+    }
+
+    /// Whether two programs were told the same, within the time between two polls.
+    fn is_like(&self, other: &Self) -> bool {
+        let is_alike = match self.action.as_str() {
+            "add" => self.seconds.abs_diff(other.seconds) <= 5,
+            _ => self.seconds <= 0 && other.seconds <= 0,
+        };
+        is_alike && (&self.action, &self.fields) == (&other.action, &other.fields)
+    }
+}
+
+/// Whether both were told the same of each value, in the same order.
+fn are_alike(ours: &[Told], stock: &[Told]) -> bool {
+    let by_value = |all: &[Told]| {
+        let mut by_value: BTreeMap<String, Vec<Told>> = BTreeMap::new();
+        for told in all {
+            let of_value = by_value.entry(told.fields[FIELDS.len() - 1].clone()).or_default();
+            // A LAPI repeats the end of a decision for some seconds, and the stock bouncer passes it on to a program that
+            // it feeds.
+            if of_value.last().is_none_or(|last| !last.is_like(told)) {
+                of_value.push(told.clone());
+            }
+        }
+        by_value
+    };
+    let (ours, stock) = (by_value(ours), by_value(stock));
+    ours.len() == stock.len()
+        && ours.iter().zip(&stock).all(|((value, ours), (other, stock))| {
+            value == other
+                && ours.len() == stock.len()
+                && ours.iter().zip(stock).all(|(ours, stock)| ours.is_like(stock))
+        })
+}
+
+/// Decisions before and after the start, changed, deleted and expired; `ours` and `stock` are what both were told so far.
+fn decide(
+    lapi: &Lapi,
+    ours: &dyn Fn() -> Outcome<Vec<Told>>,
+    stock: &dyn Fn() -> Outcome<Vec<Told>>,
+) -> Outcome {
+    let agree = |count: usize| {
+        eventually(&format!("both were told the same {count} changes"), || {
+            let (ours, stock) = (ours()?, stock()?);
+            match ours.len() == count && are_alike(&ours, &stock) {
+                true => Ok(true),
+                false => Err(Failure::new(format!("ours {ours:#?}, stock {stock:#?}"))),
+            }
+        })
+    };
+    agree(3)?;
+    let late = lapi.ban("198.51.100.7")?;
+    lapi.ban(Ban::of("2001:db8:5::/48").lasting(Duration::from_secs(90)))?;
+    agree(5)?;
+    lapi.lift(late)?;
+    lapi.ban(Ban::of("198.51.100.8").lasting(Duration::from_secs(4)))?;
+    agree(8)?;
+    Ok(())
+}
+
+fn decide_before(lapi: &Lapi) -> Outcome {
+    lapi.ban("192.0.2.1")?;
+    lapi.ban_all([
+        Ban::of("192.0.2.0/24").kind("captcha").from_origin("lists:bad <guests>"),
+        Ban::of("2001:db8::1"),
+    ])?;
+    Ok(())
+}
+
+fn told_by_calls(program: &RecordingProgram) -> Outcome<Vec<Told>> {
+    program.calls()?.iter().map(Told::of_call).collect()
+}
+
+fn told_by_lines(program: &RecordingProgram) -> Outcome<Vec<Told>> {
+    program.newest()?.lines.iter().map(Told::of_line).collect()
+}
+
+fn the_same_file_gives_the_same_calls(world: &World, make: Make) -> Outcome {
+    let lapi = Lapi::start(world, make)?;
+    decide_before(&lapi)?;
+    let theirs = RecordingProgram::called(world)?;
+    let file = theirs.stock_file(&lapi.add_bouncer("theirs", "their-key")?, &json!({}));
+    let stock = CustomBouncer::start_with(world, &world.router, theirs, &file)?;
+    let program = RecordingProgram::called(world)?;
+    let file = program.stock_file(&lapi.access(), &json!({}));
+    let webhook = Webhook::start(world, &file, &world.fresh_path("state"))?;
+    decide(&lapi, &|| told_by_calls(&program), &|| told_by_calls(stock.program()))?;
+    let bouncers = lapi.bouncers()?;
+    let types = bouncers.iter().filter(|row| row["type"] == "crowdsec-custom-bouncer").count();
+    assert_eq!(types, 2, "both are listed alike: {bouncers:#?}");
+    let log = webhook.log();
+    assert!(log.contains("Starting crowdsec-custom-bouncer v"), "{log}");
+    assert!(log.contains("adding 1 decision\""), "in the stock words: {log}");
+    assert!(webhook.stop()?.success());
+    Ok(())
+}
+
+fn the_same_file_gives_a_program_the_same_lines(world: &World, make: Make) -> Outcome {
+    let lapi = Lapi::start(world, make)?;
+    decide_before(&lapi)?;
+    let keys = json!({ "feed_via_stdin": true, "total_retries": -1, "bin_args": ["--fast"] });
+    let theirs = RecordingProgram::fed(world)?;
+    let file = theirs.stock_file(&lapi.add_bouncer("theirs", "their-key")?, &keys);
+    let stock = CustomBouncer::start_with(world, &world.router, theirs, &file)?;
+    let program = RecordingProgram::fed(world)?;
+    let webhook =
+        Webhook::start(world, &program.stock_file(&lapi.access(), &keys), &world.fresh_path("state"))?;
+    decide(&lapi, &|| told_by_lines(&program), &|| told_by_lines(stock.program()))?;
+    assert!(webhook.stop()?.success());
+    assert_eq!(program.processes()?.len(), 1);
+    Ok(())
+}
+
+fn scripted(world: &World) -> Outcome<(ScriptedLapi, Access)> {
+    let lapi = ScriptedLapi::start(&world.router)?;
+    let access = lapi.access();
+    Ok((lapi, access))
+}
+
+/// Whether the newest process is another one than `old` and holds what was decided.
+fn is_rebuilt(program: &RecordingProgram, old: i32, truth: &Truth) -> Outcome<bool> {
+    let newest = program.newest()?;
+    let decided: BTreeMap<String, String> =
+        truth.in_force().into_iter().map(|(value, version)| (value, format!("version {version}"))).collect();
+    let holds = newest.holds();
+    if newest.id != old && holds == decided {
+        return Ok(true);
+    }
+    Err(Failure::new(format!("process {} holds {holds:?}, decided were {decided:?}", newest.id)))
+}
+
+#[test]
+fn a_program_killed_at_any_time_is_started_again_and_rebuilds_the_whole_state() -> Outcome {
+    story(|world| {
+        let (lapi, access) = scripted(world)?;
+        let program = RecordingProgram::fed(world)?;
+        let endpoint = json!({
+            "name": "p", "program": { "path": program.path(), "restart_wait": "20ms" }, "retry": { "first": "20ms" },
+        });
+        let webhook = Webhook::start(world, &webhook_file(&access, &[endpoint]), &world.fresh_path("state"))?;
+        let (truth, mut rng) = (Truth::default(), Rng::with_seed(15));
+        let mut old = FedProcess::default();
+        for round in 0..25 {
+            for _ in 0..rng.u8(1..8) {
+                truth.change(&lapi, &mut rng, 12)?;
+                // Kills meet lines before, while and after they are written.
+                pace(Duration::from_millis(rng.u64(..40)));
+            }
+            if round % 2 == 0 {
+                eventually("the program holds what was decided", || is_rebuilt(&program, old.id, &truth))?;
+            } else {
+                eventually("it runs", || Ok(program.newest()?.id != old.id))?;
+            }
+            old = program.newest()?;
+            old.kill()?;
+        }
+        eventually("the last one holds what was decided", || is_rebuilt(&program, old.id, &truth))?;
+        let log = webhook.log();
+        assert!(log.contains("custom program exited: signal: killed"), "{log}");
+        assert!(webhook.stop()?.success());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_program_that_ended_as_often_as_the_file_permits_ends_the_bouncer() -> Outcome {
+    story(|world| {
+        let (lapi, access) = scripted(world)?;
+        lapi.ban("192.0.2.1");
+        let program = RecordingProgram::fed(world)?;
+        let logs = world.fresh_path("logs");
+        std::fs::create_dir_all(&logs)?;
+        let keys = json!({
+            "feed_via_stdin": true, "total_retries": 3, "log_mode": "file", "log_dir": logs, "daemonize": true,
+        });
+        let state = world.fresh_path("state");
+        let mut webhook = Webhook::start(world, &program.stock_file(&access, &keys), &state)?;
+        for run in 1..=3 {
+            eventually("the program was told everything", || {
+                let processes = program.processes()?;
+                Ok(processes.len() == run && processes[run - 1].holds().contains_key("192.0.2.1"))
+            })?;
+            program.newest()?.kill()?;
+        }
+        assert_eq!(webhook.process().end()?.code(), Some(1));
+        assert_eq!(program.processes()?.len(), 3);
+        let log = std::fs::read_to_string(logs.join("crowdsec-custom-bouncer.log"))?;
+        for text in [
+            "Starting crowdsec-custom-bouncer v",
+            "custom program exited (retry 1/3): signal: killed",
+            "custom program exited (retry 3/3): signal: killed",
+            "process terminated with error: maximum retries exceeded for program execution",
+        ] {
+            assert!(log.contains(text), "{text} is not in {log}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn at_the_end_a_program_reads_what_is_under_way_and_no_process_stays() -> Outcome {
+    story(|world| {
+        let (lapi, access) = scripted(world)?;
+        let program = RecordingProgram::fed(world)?;
+        let keys = json!({ "feed_via_stdin": true, "total_retries": -1 });
+        let webhook = Webhook::start(world, &program.stock_file(&access, &keys), &world.fresh_path("state"))?;
+        lapi.ban_all((0..500_u32).map(|n| Ban::of(format!("10.0.{}.{}", n / 256, n % 256))));
+        eventually("it is being told", || Ok(!program.newest()?.lines.is_empty()))?;
+        assert!(webhook.stop()?.success(), "an end on request is no failure");
+        let processes = program.processes()?;
+        assert_eq!(processes.len(), 1);
+        assert!(processes[0].has_ended, "it read to the end of its input");
+        assert!(!std::path::Path::new(&format!("/proc/{}", processes[0].id)).exists(), "it was waited for");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_call_under_way_at_the_end_is_finished() -> Outcome {
+    story(|world| {
+        let (lapi, access) = scripted(world)?;
+        let finished = world.fresh_path("finished");
+        let program =
+            RecordingProgram::called_then(world, &format!("sleep 1\necho $2 >> {}", finished.display()))?;
+        let webhook =
+            Webhook::start(world, &program.stock_file(&access, &json!({})), &world.fresh_path("state"))?;
+        lapi.ban("192.0.2.1");
+        eventually("the call has begun", || Ok(program.calls()?.len() == 1))?;
+        assert!(webhook.stop()?.success());
+        assert_eq!(std::fs::read_to_string(&finished)?, "192.0.2.1\n");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_decision_that_the_program_cannot_process_is_repeated_and_delays_no_other() -> Outcome {
+    story(|world| {
+        let (lapi, access) = scripted(world)?;
+        let program = RecordingProgram::called_then(
+            world,
+            "if [ \"$1 $2\" = 'add 192.0.2.66' ]; then echo 'no room' >&2; exit 3; fi",
+        )?;
+        let webhook =
+            Webhook::start(world, &program.stock_file(&access, &json!({})), &world.fresh_path("state"))?;
+        let calls = |verb: &str, value: &str| -> Outcome<usize> {
+            Ok(program.calls()?.iter().filter(|call| call.verb == verb && call.value == value).count())
+        };
+        lapi.ban_all(["192.0.2.65", "192.0.2.66", "192.0.2.67"].map(Ban::of));
+        eventually("it is tried again", || Ok(calls("add", "192.0.2.66")? >= 2))?;
+        lapi.ban("192.0.2.68");
+        eventually("another decision is processed", || Ok(calls("add", "192.0.2.68")? == 1))?;
+        eventually("it becomes a dead letter", || {
+            let (_, text) = webhook.command(world, &["deadletter", "list", "custom"])?;
+            Ok(text.contains("192.0.2.66"))
+        })?;
+        assert_eq!(calls("add", "192.0.2.66")?, 3, "three times in all");
+        for value in ["192.0.2.65", "192.0.2.67", "192.0.2.68"] {
+            assert_eq!(calls("add", value)?, 1, "{value} once: {:#?}", program.calls()?);
+        }
+        let log = webhook.log();
+        assert!(log.contains("Error in 'add' command") && log.contains("no room"), "{log}");
+        // What comes next on that value is called for.
+        lapi.lift("192.0.2.66");
+        lapi.lift("192.0.2.65");
+        eventually("the other is lifted", || Ok(calls("del", "192.0.2.65")? == 1))?;
+        assert!(webhook.stop()?.success());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_missing_program_is_reported_by_the_test_of_the_configuration() -> Outcome {
+    story(|world| {
+        let (_lapi, access) = scripted(world)?;
+        let program = RecordingProgram::called(world)?;
+        let webhook =
+            Webhook::start(world, &program.stock_file(&access, &json!({})), &world.fresh_path("state"))?;
+        let (status, text) = webhook.command(world, &["-t"])?;
+        assert!(status.success() && text.contains("config is valid"), "{text}");
+        std::fs::set_permissions(program.path(), PermissionsExt::from_mode(0o600))?;
+        let (status, text) = webhook.command(world, &["-t"])?;
+        assert_eq!(status.code(), Some(1), "{text}");
+        assert!(text.contains("is not executable"), "{text}");
+        std::fs::remove_file(program.path())?;
+        let (status, text) = webhook.command(world, &["-t"])?;
+        assert_eq!(status.code(), Some(1), "{text}");
+        let expected =
+            format!("unable to load configuration: binary '{}' doesn't exist", program.path().display());
+        assert!(text.contains(&expected), "{text}");
+        assert!(webhook.stop()?.success(), "the running one goes on");
+        Ok(())
+    })
+}
