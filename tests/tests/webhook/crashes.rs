@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use palisade_e2e::{
-    Outcome, Reaction, Receiver, ScriptedLapi, Truth, Webhook, World, eventually, pace, story, story_within,
-    webhook_file,
+    Fault, Outcome, Reaction, Receiver, ScriptedLapi, Truth, Webhook, World, eventually, many_addresses,
+    pace, story, story_within, throughout, webhook_file,
 };
 use serde_json::{Value, json};
 
@@ -140,6 +140,41 @@ fn a_ban_that_was_perhaps_taken_is_sent_again_with_the_same_id() -> Outcome {
         eventually("it is sent again", || receiver.request_count() > before + 1)?;
         let requests = receiver.requests().split_off(before);
         assert_eq!(requests[0].header("webhook-id"), requests[1].header("webhook-id"));
+        truth.explains(&receiver)
+    })
+}
+
+#[test]
+fn decisions_remembered_from_before_a_crash_make_no_false_event() -> Outcome {
+    story(|world| {
+        let (lapi, receiver) = (ScriptedLapi::start(&world.router)?, Receiver::start(&world.router)?);
+        let (truth, state) = (Truth::default(), world.fresh_path("state"));
+        let config = webhook_file(&lapi.access(), &[receiver.endpoint("soar", json!({}))]);
+        let mut webhook = Webhook::start(world, &config, &state)?;
+        for address in many_addresses(20) {
+            truth.ban(&lapi, &address)?;
+        }
+        eventually("the bans arrive", || truth.is_held_by(&receiver))?;
+        let (remembered, older) = (state.join("decisions"), world.fresh_path("decisions"));
+        // Ended in order, it has written all of them.
+        webhook.restart(world)?;
+        std::fs::copy(&remembered, &older)?;
+        truth.lift(&lapi, "10.0.0.1")?;
+        truth.ban(&lapi, "192.0.2.1")?;
+        eventually("the changes arrive", || truth.is_held_by(&receiver))?;
+        let before = receiver.event_count();
+        receiver.sender_was_killed();
+        webhook.process().kill()?;
+        std::fs::copy(&older, &remembered)?;
+        lapi.meanwhile(Fault::Status(500));
+        webhook.launch_again(world)?;
+        webhook.process().wait_for_log("remembered decisions are in force")?;
+        let same = || receiver.event_count() == before;
+        throughout(Duration::from_secs(1), "nothing is sent before the LAPI answers", same)?;
+        lapi.heal();
+        truth.ban(&lapi, "192.0.2.2")?;
+        eventually("what is new arrives", || truth.is_held_by(&receiver))?;
+        throughout(Duration::from_millis(300), "and nothing else", || receiver.event_count() == before + 1)?;
         truth.explains(&receiver)
     })
 }
