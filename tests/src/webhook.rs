@@ -96,6 +96,15 @@ impl Webhook {
         self.ready().map(drop)
     }
 
+    /// Puts another configuration in place of its file, and has it read again.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or the program has ended.
+    pub fn reload(&mut self, config: &str) -> Outcome {
+        std::fs::write(&self.path, config)?;
+        self.process.signal(Signal::HUP)
+    }
+
     /// One GET request to a port of it, from the router itself.
     ///
     /// # Errors

@@ -216,6 +216,11 @@ impl Receiver {
         self.state().doubt_everything();
     }
 
+    /// Loses all it holds, as one that was set up anew.
+    pub fn forget(&self) {
+        self.state().models.iter_mut().for_each(Model::forget);
+    }
+
     /// Every request so far, oldest first.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.state().requests.clone()

@@ -1,6 +1,7 @@
 //! Applies messages in the order of their arrival, as a receiver does that trusts them. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem::take;
 
 use serde_json::Value;
 
@@ -40,6 +41,8 @@ pub struct ReceivedEvent {
     pub until: String,
     /// The scenario of the version before, for `decision.changed`.
     pub previous: Option<String>,
+    /// Why it was lifted, for `decision.lifted`.
+    pub cause: Option<String>,
 }
 
 /// What the messages say.
@@ -81,6 +84,14 @@ impl Model {
     /// The sender cannot know what was received: any event may repeat or undo another one.
     pub(super) fn doubt_everything(&mut self) {
         self.is_all_doubtful = true;
+    }
+
+    /// Starts anew, as a receiver that has lost its state.
+    pub(super) fn forget(&mut self) {
+        let (entries, drops_repeats) = (self.entries, self.drops_repeats);
+        let (events, problems) = (take(&mut self.events), take(&mut self.problems));
+        *self = Self { entries, drops_repeats, events, problems, ..Self::default() };
+        self.doubt_everything();
     }
 
     pub(super) fn holds(&self) -> BTreeMap<String, Vec<String>> {
@@ -190,10 +201,12 @@ impl Model {
             return;
         };
         snapshot.received.extend(keys);
-        if kind == "snapshot.part" {
+        // One of an earlier snapshot may come late. What is in it is in force all the same.
+        if kind == "snapshot.part" && snapshot.number == number {
             snapshot.parts += news;
         }
-        if kind.starts_with("snapshot.") && snapshot.number != number {
+        let is_late = kind == "snapshot.part" && number < snapshot.number;
+        if kind.starts_with("snapshot.") && snapshot.number != number && !is_late {
             let text = format!("{kind} {number} within snapshot {}", snapshot.number);
             self.problem(text);
         } else if kind == "snapshot.completed"
@@ -242,6 +255,7 @@ fn event_of(event: &Value, kind: &str) -> ReceivedEvent {
         scenario: text("scenario"),
         until: text("until"),
         previous: event["previous"]["scenario"].as_str().map(str::to_owned),
+        cause: event["cause"].as_str().map(str::to_owned),
     }
 }
 

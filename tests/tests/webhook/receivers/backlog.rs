@@ -1,6 +1,6 @@
 //! Receivers that are away while much changes.
 
-use palisade_e2e::{Outcome, Reaction, eventually, story};
+use palisade_e2e::{Outcome, Reaction, eventually, many_addresses, story};
 use serde_json::json;
 
 use super::Delivery;
@@ -99,5 +99,30 @@ fn a_receiver_that_is_away_at_the_first_start_gets_its_snapshot() -> Outcome {
         delivery.receiver.open()?;
         eventually("it gets a snapshot", || delivery.receiver.snapshots() == 2)?;
         delivery.settles()
+    })
+}
+
+#[test]
+fn more_changes_than_are_kept_in_memory_arrive() -> Outcome {
+    story(|world| {
+        // More than the values that may wait in memory.
+        const VALUES: u32 = 70_000;
+        let mut delivery = Delivery::start(world, json!({ "batch": { "events": 1000 } }))?;
+        delivery.begins()?;
+        delivery.receiver.close();
+        for address in many_addresses(VALUES) {
+            delivery.ban(&address)?;
+        }
+        delivery.lapi.pulled(2)?;
+        delivery.shows(world, "at least")?;
+        delivery.receiver.open()?;
+        eventually("every other value is there", || delivery.receiver.event_count() > VALUES as usize / 2)?;
+        for address in many_addresses(VALUES).step_by(4000) {
+            delivery.lift(&address)?;
+        }
+        delivery.settles()?;
+        let events = delivery.receiver.event_count();
+        assert!(events < VALUES as usize + 2000, "{events} events about {VALUES} values");
+        Ok(())
     })
 }

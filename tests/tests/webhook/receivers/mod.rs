@@ -5,7 +5,9 @@ mod changes;
 mod dead_letters;
 mod failures;
 mod nginx;
+mod operations;
 mod pauses;
+mod values;
 
 use std::path::PathBuf;
 
