@@ -33,6 +33,9 @@ pub fn failure(view: &EndpointView) -> Option<String> {
 }
 
 fn delivery(status: &EndpointStatus, now: Timestamp) -> String {
+    if status.generation.is_none() && status.store_problem.is_none() {
+        return "waits for the LAPI to confirm the decisions".to_owned();
+    }
     let at_least = if status.is_lower_bound { "at least " } else { "" };
     let mut text = format!("{at_least}{} waiting, {} delivered", status.waiting, status.delivered);
     if let (Some(since), 1..) = (status.oldest_waiting, status.waiting) {
@@ -59,7 +62,7 @@ fn delivery(status: &EndpointStatus, now: Timestamp) -> String {
 
 fn replace(status: &ReplaceStatus, now: Timestamp) -> String {
     let mut text = match (status.ready, status.waiting) {
-        (false, _) => "waits for the first decisions".to_owned(),
+        (false, _) => "waits for the LAPI to confirm the decisions".to_owned(),
         (true, true) => format!("a list of {} entries is to be uploaded", status.entries),
         (true, false) => format!("a list of {} entries is accepted", status.entries),
     };
@@ -204,6 +207,7 @@ mod tests {
             failing_since: Some(at(40)),
             last_error: Some("status 503\u{1b}[31m".to_owned()),
             circuit: CircuitState::Open,
+            generation: Some(1),
             ..EndpointStatus::default()
         };
         let view =
