@@ -198,6 +198,20 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_secrets_and_headers_are_hidden() {
+        let text = "endpoints:\n  - bearer: b1\n    signing_secrets: [s1, '${S}']\n    headers: {X-A: h1}\n  - headers:\n      X-B: h2\n    signing_secrets:\n      - s2\n    signing_secret_files: [f1]\n";
+        let document = Document::from_text(Path::new("x.yaml"), text, None, &|_| None).unwrap();
+        let shown = without_secrets(&document);
+        for secret in ["b1", "s1", "s2", "h1", "h2"] {
+            assert!(!shown.contains(secret), "{secret}: {shown}");
+        }
+        assert!(
+            shown.contains("'${S}'") && shown.contains("[f1]") && shown.contains("X-B: <hidden>"),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn flags_have_the_effect_they_have_in_the_stock_bouncer() {
         let config = PathBuf::from("f.yaml");
         let overrides = Overrides::default();

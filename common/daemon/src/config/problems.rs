@@ -128,15 +128,25 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Whether the value of this key is a secret.
+/// The key whose values are headers of requests, any of which may be a credential.
+const HEADERS: &str = "headers";
+
+/// Whether the value of this key, or each value of its list, is a secret.
 pub(crate) fn is_secret(key: &str) -> bool {
-    let last = key.rsplit('.').next().unwrap_or(key);
+    let (parent, last) = key.rsplit_once('.').unwrap_or(("", key));
+    if parent.rsplit('.').next() == Some(HEADERS) {
+        return true;
+    }
     let last = last.split('[').next().unwrap_or(last).to_ascii_lowercase();
-    ["key", "password", "passwd", "secret", "token", "credential", "credentials"]
+    ["key", "password", "passwd", "secret", "secrets", "token", "bearer", "credential", "credentials"]
         .iter()
         .any(|word| last.split(['_', '-']).any(|part| part == *word))
-        && !last.ends_with("_path")
-        && !last.ends_with("_file")
+        && !["_path", "_file", "_files"].iter().any(|end| last.ends_with(end))
+}
+
+/// Whether all values of this mapping are secrets.
+pub(crate) fn has_secrets(key: &str) -> bool {
+    key == HEADERS
 }
 
 /// A value in a form that may be shown or logged.
@@ -162,10 +172,21 @@ mod tests {
 
     #[test]
     fn secrets_are_never_shown() {
-        for key in ["api_key", "a.password", "webhook.secret", "tokens[1].token", "API_KEY", "api-key"] {
+        for key in [
+            "api_key",
+            "a.password",
+            "webhook.secret",
+            "tokens[1].token",
+            "API_KEY",
+            "api-key",
+            "a[0].bearer",
+            "a[0].signing_secrets[1]",
+            "a[0].headers.X-Any",
+        ] {
             assert_eq!(shown(key, "hunter2"), "[redacted]", "{key}");
         }
-        for key in ["key_path", "api_key_file", "mode", "monkey"] {
+        for key in ["key_path", "api_key_file", "signing_secret_files[0]", "mode", "monkey", "headers.x.mode"]
+        {
             assert_eq!(shown(key, "x"), "\"x\"", "{key}");
         }
         assert_eq!(shown("api_url", "http://u:p@w@host/"), "\"http://[redacted]@host/\"");
