@@ -52,7 +52,10 @@ fn a_program_and_a_whole_list_are_endpoints_too() {
     assert_eq!(program.mode, ProgramMode::Arguments { timeout: Duration::from_secs(5) });
     let made = endpoint("bearer_file: /run/secret, replace: {cloudflare: {account: a1, list: b2}}").unwrap();
     let Receiver::Replace(replace) = &made.receiver else { panic!("it takes whole lists") };
-    assert!(matches!(&replace.service, ReplaceService::Cloudflare { account, .. } if account == "a1"));
+    let ReplaceService::Cloudflare { account, http, .. } = &replace.service else {
+        panic!("it is Cloudflare")
+    };
+    assert_eq!((account.as_str(), http.url.as_str()), ("a1", "https://api.cloudflare.com/client/v4"));
     let made = endpoint("url: 'https://l.example.org/list', replace: {}").unwrap();
     let Receiver::Replace(replace) = &made.receiver else { panic!("it takes whole lists") };
     assert!(matches!(&replace.service, ReplaceService::Http(http) if http.method == "PUT"));

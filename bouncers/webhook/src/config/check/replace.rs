@@ -9,7 +9,7 @@ use super::super::file::{AwsWafFile, CloudflareFile, EndpointFile, IpSetFile, Re
 use super::super::{AwsWafConfig, HttpConfig, ReplaceConfig, ReplaceService};
 use super::Check;
 
-const CLOUDFLARE_API: &str = "https://api.cloudflare.com/";
+const CLOUDFLARE_API: &str = "https://api.cloudflare.com/client/v4";
 
 impl Check<'_> {
     pub(super) fn replace(
