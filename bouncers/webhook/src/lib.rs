@@ -14,6 +14,8 @@
 mod commands;
 pub mod config;
 pub mod delivery;
+#[cfg(test)]
+mod documentation;
 pub mod endpoints;
 pub mod event;
 pub mod filter;

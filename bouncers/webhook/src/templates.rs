@@ -25,6 +25,8 @@ use http::{HeaderValue, StatusCode};
 use palisade_cache::Timestamp;
 
 use self::batch::Batch;
+#[cfg(test)]
+pub(crate) use self::engine::VARIABLES;
 pub use self::error::TemplateError;
 use self::formats::Format;
 pub use self::ready::{READY, ReadyOption, ReadyTemplate};

@@ -88,8 +88,7 @@ impl Endpoints {
                 let letters = endpoint.dead_letters(None, MAX_LETTERS)?;
                 let listed: Vec<Value> =
                     letters.iter().map(|(number, letter)| show::dead_letter(*number, letter)).collect();
-                let more = endpoint.status().dead_letters.saturating_sub(listed.len() as u64);
-                Ok(json!({ "endpoint": name, "dead_letters": listed, "more": more }))
+                Ok(json!({ "endpoint": name, "dead_letters": listed }))
             }
             "replay" => {
                 let letters = letters(endpoint, numbers)?;

@@ -24,14 +24,14 @@ impl EndpointCollector {
 }
 
 /// A metric: name, help, whether it only grows, and its value; `None` where an endpoint has none.
-struct Metric {
-    name: &'static str,
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
     help: &'static str,
-    is_counter: bool,
+    pub(crate) is_counter: bool,
     value: fn(&EndpointView) -> Option<f64>,
 }
 
-const METRICS: &[Metric] = &[
+pub(crate) const METRICS: &[Metric] = &[
     Metric {
         name: "palisade_webhook_waiting",
         help: "Values or queued events that wait to be delivered",

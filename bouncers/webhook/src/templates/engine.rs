@@ -172,7 +172,7 @@ fn line_of(source: &str, word: &str) -> usize {
 }
 
 /// The variables of a template.
-const VARIABLES: [&str; 4] = ["events", "message", "now", "options"];
+pub(crate) const VARIABLES: [&str; 4] = ["events", "message", "now", "options"];
 
 fn variables(batch: &Batch<'_>, options: &Value) -> Value {
     let events: Vec<Value> = batch.events.iter().map(|event| event_value(event, batch)).collect();
