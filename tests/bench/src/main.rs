@@ -45,6 +45,8 @@ const BENCHES: &[Bench] = &[
     ("proxy-memory", || proxy::bench("proxy-memory")),
     ("proxy-check", || proxy::bench("proxy-check")),
     ("webhook-mirror", webhook::mirror::bench),
+    ("webhook-deliveries", webhook::deliveries::bench),
+    ("webhook-memory", webhook::memory::bench),
 ];
 
 /// A selection of `packet`: runs only when it is named.
@@ -81,7 +83,7 @@ fn main() -> ExitCode {
     if let [first, words @ ..] = args.as_slice()
         && first == "child-webhook"
     {
-        return if webhook::mirror::child(words) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return if webhook::child(words) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     if let [first, name] = args.as_slice()
         && first == "child-proxy"

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use palisade_e2e::{Access, Failure, Host, Outcome};
 
-/// Listens on a host's loopback until dropped.
+/// Listens on a loopback until dropped.
 pub(crate) struct ScriptedStream {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -36,7 +36,15 @@ impl Shared {
 impl ScriptedStream {
     /// Answers `startup=true` with these decisions, and everything else with nothing new.
     pub(crate) fn start(host: &Host, decisions: impl Iterator<Item = String>) -> Outcome<Self> {
-        let listener = host.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+        Self::serve(host.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?, decisions)
+    }
+
+    /// The same on the host that this program runs on.
+    pub(crate) fn start_here(decisions: impl Iterator<Item = String>) -> Outcome<Self> {
+        Self::serve(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, decisions)
+    }
+
+    fn serve(listener: TcpListener, decisions: impl Iterator<Item = String>) -> Outcome<Self> {
         let address = listener.local_addr()?;
         let mut startup = br#"{"new":["#.to_vec();
         for (at, decision) in decisions.enumerate() {

@@ -44,6 +44,12 @@ pub(crate) fn processor_seconds(pid: u32) -> Outcome<f64> {
     times(&format!("/proc/{pid}/stat"), 11)
 }
 
+/// The same together with its children that have ended.
+pub(crate) fn processor_seconds_with_children(pid: u32) -> Outcome<f64> {
+    let path = format!("/proc/{pid}/stat");
+    Ok(times(&path, 11)? + times(&path, 13)?)
+}
+
 /// The same of all ended children of this program.
 pub(super) fn children_seconds() -> Outcome<f64> {
     times("/proc/self/stat", 13)
@@ -60,8 +66,13 @@ fn times(path: &str, first: usize) -> Outcome<f64> {
 
 /// Resident megabytes of a process.
 pub(super) fn resident_mb(pid: u32) -> Outcome<f64> {
+    status_mb(pid, "VmRSS:")
+}
+
+/// A size in `/proc/PID/status`, such as `VmHWM:`, in megabytes.
+pub(crate) fn status_mb(pid: u32, field: &str) -> Outcome<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).doing("no VmRSS")?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).doing("no such field of the status")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 
