@@ -51,7 +51,8 @@ pub struct EndpointConfig {
     pub batch: BatchConfig,
     /// How many messages may be under way at once, 1 to 64.
     pub parallel: usize,
-    /// Repeated events on a value within this time after a delivery are held back and sent as one; zero for none.
+    /// Within this time after a delivery, other ends, origins and scenarios of what the receiver holds already are held
+    /// back and sent as one; zero for none. What begins or is lifted is sent at once.
     pub hold_repeats: Duration,
     /// Send everything again when the program starts: the receiver may have lost its state meanwhile.
     pub replay_at_start: bool,

@@ -318,6 +318,33 @@ fn a_decision_that_the_program_cannot_process_is_repeated_and_delays_no_other() 
 }
 
 #[test]
+fn a_longer_ban_within_the_retention_time_is_no_call_but_the_end_and_another_ban_are() -> Outcome {
+    story(|world| {
+        let (lapi, access) = scripted(world)?;
+        let program = RecordingProgram::called(world)?;
+        // The time never comes, so that what is called for is not what was held back.
+        let keys = json!({ "cache_retention_duration": "30m" });
+        let webhook = Webhook::start(world, &program.stock_file(&access, &keys), &world.fresh_path("state"))?;
+        let verbs = |value: &str| -> Outcome<Vec<String>> {
+            let calls = program.calls()?.into_iter().filter(|call| call.value == value);
+            Ok(calls.map(|call| call.verb).collect())
+        };
+        lapi.ban_all(["192.0.2.1", "192.0.2.2"].map(Ban::of));
+        eventually("both are added", || Ok(program.calls()?.len() == 2))?;
+        lapi.ban(Ban::of("192.0.2.1").lasting(Duration::from_secs(7200)));
+        lapi.lift("192.0.2.2");
+        eventually("the end is no repeat", || Ok(verbs("192.0.2.2")? == ["add", "del"]))?;
+        lapi.ban("192.0.2.2");
+        eventually("nor is another ban", || Ok(verbs("192.0.2.2")? == ["add", "del", "add"]))?;
+        assert_eq!(verbs("192.0.2.1")?, ["add"], "the longer ban is held back");
+        lapi.lift("192.0.2.1");
+        eventually("the end is not held back with it", || Ok(verbs("192.0.2.1")? == ["add", "del"]))?;
+        assert!(webhook.stop()?.success());
+        Ok(())
+    })
+}
+
+#[test]
 fn a_missing_program_is_reported_by_the_test_of_the_configuration() -> Outcome {
     story(|world| {
         let (_lapi, access) = scripted(world)?;

@@ -146,7 +146,7 @@ pub struct EndpointFile {
     pub batch: Option<BatchFile>,
     /// Messages under way at once; 4 by default.
     pub parallel: Option<usize>,
-    /// Hold back repeated events on a value for so long; not by default.
+    /// Hold back repeats on a value, such as a longer ban of what is banned, for so long; not by default.
     pub hold_repeats: Option<GoDuration>,
     /// Send everything again at each start; on by default for programs only.
     pub replay_at_start: Option<bool>,

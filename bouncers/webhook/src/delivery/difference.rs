@@ -54,6 +54,19 @@ pub struct Difference {
     pub is_repeat: bool,
 }
 
+impl Difference {
+    /// Whether a receiver enforces all of it already, and does so until `until` if it is sent nothing: it consists of
+    /// other ends, origins and scenarios of entries that it holds.
+    pub fn is_repeat_until(&self, until: Timestamp) -> bool {
+        self.changes.iter().all(|(kind, entry)| match kind {
+            EventKind::Changed(held) => {
+                held.remediation == entry.remediation && held.until > until.saturating_add(SAME_END)
+            }
+            _ => false,
+        })
+    }
+}
+
 /// Whether two entries are the same to a receiver, apart from rounding.
 fn is_same(a: &Entry, b: &Entry) -> bool {
     let apart = (a.until.saturating_duration_since(b.until)).max(b.until.saturating_duration_since(a.until));

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!            push                    take                      done
-//!  (changed) ────► waiting (FIFO) ───────► busy (in messages) ──────► gone, or recent (repeats are held back)
-//!                   ▲   ▲                   │ put_back (to the front)        │ push
-//!                   │   └───────────────────┘                                ▼
-//!                   └──────────────────────────── release ◄────────────── held until a time
+//!  (changed) ────► waiting (FIFO) ───────► busy (in messages) ──────► gone, or recent (its repeats are held back)
+//!                   ▲   ▲  ▲                │  │ put_back (to the front)          │
+//!                   │   │  └────────────────│──┘                                  │
+//!                   │   └───────────────────│──────────── push ───────────────────┘
+//!                   └─ release, push ◄─ held until a time (hold_back: it has nothing but repeats)
 //! ```
 //!
 //! A value is in one message at a time, so its events stay in order. What changes meanwhile is noted, and the value waits
@@ -53,12 +54,14 @@ pub struct Taken {
     pub marks: Marks,
     /// Since when it has been waiting.
     pub since: Timestamp,
+    /// Until when repeats of what was delivered are held back.
+    pub hold_until: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    Waiting { since: Timestamp, marks: Marks },
-    Held { since: Timestamp, marks: Marks },
+    Waiting { since: Timestamp, marks: Marks, hold_until: Option<Timestamp> },
+    Held { since: Timestamp, marks: Marks, until: Timestamp },
     Busy { again: Option<(Timestamp, Marks)> },
     Recent { until: Timestamp },
 }
@@ -139,13 +142,23 @@ impl Pending {
             Slot::Vacant(_) if is_full => return Err(Full),
             Slot::Vacant(slot) => {
                 self.order.push_back(slot.key().clone());
-                slot.insert(State::Waiting { since: now, marks });
+                slot.insert(State::Waiting { since: now, marks, hold_until: None });
                 self.presents += present;
             }
             Slot::Occupied(mut slot) => match slot.get_mut() {
-                State::Waiting { marks: old, .. } | State::Held { marks: old, .. } => {
+                State::Waiting { marks: old, .. } => {
                     self.presents += usize::from(marks.present && !old.present);
                     old.merge(marks);
+                }
+                // It may have more than repeats now.
+                State::Held { since, marks: old, until } => {
+                    let (since, until, mut merged) = (*since, *until, *old);
+                    self.presents += usize::from(marks.present && !merged.present);
+                    merged.merge(marks);
+                    let value = slot.key().clone();
+                    slot.insert(State::Waiting { since, marks: merged, hold_until: Some(until) });
+                    self.held.remove(&(until, value.clone()));
+                    self.order.push_back(value);
                 }
                 State::Busy { again } => {
                     let was_present = again.is_some_and(|(_, old)| old.present);
@@ -153,15 +166,10 @@ impl Pending {
                     again.get_or_insert((now, marks)).1.merge(marks);
                 }
                 State::Recent { .. } if is_full => return Err(Full),
-                State::Recent { until } if *until > now => {
-                    let until = *until;
-                    self.held.insert((until, slot.key().clone()));
-                    slot.insert(State::Held { since: now, marks });
-                    self.presents += present;
-                }
-                State::Recent { .. } => {
+                State::Recent { until } => {
+                    let hold_until = Some(*until).filter(|until| *until > now);
                     self.order.push_back(slot.key().clone());
-                    slot.insert(State::Waiting { since: now, marks });
+                    slot.insert(State::Waiting { since: now, marks, hold_until });
                     self.presents += present;
                 }
             },
@@ -175,9 +183,9 @@ impl Pending {
             && let Some((_, value)) = self.held.pop_first()
         {
             if let Some(state @ State::Held { .. }) = self.states.get_mut(&value)
-                && let State::Held { since, marks } = *state
+                && let State::Held { since, marks, .. } = *state
             {
-                *state = State::Waiting { since, marks };
+                *state = State::Waiting { since, marks, hold_until: None };
                 self.order.push_back(value);
             }
         }
@@ -202,13 +210,30 @@ impl Pending {
             && let Some(value) = self.order.pop_front()
         {
             let Some(state) = self.states.get_mut(&value) else { continue };
-            let State::Waiting { since, marks } = *state else { continue };
+            let State::Waiting { since, marks, hold_until } = *state else { continue };
             *state = State::Busy { again: None };
             self.busy += 1;
             self.presents -= usize::from(marks.present);
-            taken.push(Taken { value, marks, since });
+            taken.push(Taken { value, marks, since, hold_until });
         }
         taken
+    }
+
+    /// A value that was taken has nothing but repeats: it waits until `until`, or until it changes again.
+    pub fn hold_back(&mut self, taken: Taken, until: Timestamp) {
+        let Some(state) = self.states.get_mut(&taken.value) else { return };
+        let State::Busy { again } = *state else { return };
+        let Taken { value, marks, since, .. } = taken;
+        self.busy -= 1;
+        self.presents += usize::from(marks.present);
+        *state = State::Held { since, marks, until };
+        self.held.insert((until, value.clone()));
+        if let Some((since, marks)) = again {
+            // Counted when it was noted.
+            self.presents -= usize::from(marks.present);
+            // There is room: it is in the set.
+            let _ = self.push(value, marks, since);
+        }
     }
 
     /// A value's message has been delivered, or there was nothing to send. Repeats are held back for `hold`.
@@ -218,13 +243,9 @@ impl Pending {
         self.busy -= 1;
         let until = now.saturating_add(hold);
         match again {
-            // Parts of a snapshot are not repeats.
-            Some((since, marks)) if !hold.is_zero() && !marks.present => {
-                *state = State::Held { since, marks };
-                self.held.insert((until, value));
-            }
             Some((since, marks)) => {
-                *state = State::Waiting { since, marks };
+                let hold_until = (!hold.is_zero()).then_some(until);
+                *state = State::Waiting { since, marks, hold_until };
                 self.order.push_back(value);
             }
             None if hold.is_zero() => _ = self.states.remove(&value),
@@ -258,7 +279,8 @@ impl Pending {
         }
     }
 
-    fn wait_again(&mut self, Taken { value, mut marks, since }: Taken) -> Option<Value> {
+    fn wait_again(&mut self, taken: Taken) -> Option<Value> {
+        let Taken { value, mut marks, since, hold_until } = taken;
         let state = self.states.get_mut(&value)?;
         let State::Busy { again } = *state else { return None };
         let was_present = again.is_some_and(|(_, again)| again.present);
@@ -266,7 +288,7 @@ impl Pending {
         if let Some((_, again)) = again {
             marks.merge(again);
         }
-        *state = State::Waiting { since, marks };
+        *state = State::Waiting { since, marks, hold_until };
         self.busy -= 1;
         Some(value)
     }
@@ -325,29 +347,59 @@ mod tests {
     }
 
     #[test]
-    fn repeats_are_held_back_and_become_one() {
+    fn a_value_with_repeats_only_waits_until_they_are_due_or_it_changes_again() {
         let hold = Duration::from_secs(10);
         let mut pending = Pending::default();
         push(&mut pending, 1);
         pending.take(1);
         pending.done(value(1), hold, at(0));
-        for now in [1, 2] {
-            pending.push(value(1), Marks::default(), at(now)).unwrap();
-        }
+        let taken = |since: i64, hold_until: Option<i64>| Taken {
+            value: value(1),
+            marks: Marks::default(),
+            since: at(since),
+            hold_until: hold_until.map(at),
+        };
+        pending.push(value(1), Marks::default(), at(1)).unwrap();
+        assert_eq!(
+            pending.take(9),
+            [taken(1, Some(10))],
+            "whether it is a repeat is seen when it is compared"
+        );
+        pending.hold_back(taken(1, Some(10)), at(10));
         assert_eq!((pending.waiting(), pending.len(), pending.next_release()), (0, 1, Some(at(10))));
+        pending.push(value(1), Marks::default(), at(2)).unwrap();
+        assert_eq!((pending.waiting(), pending.len(), pending.next_release()), (1, 1, None));
+        assert_eq!(pending.take(9), [taken(1, Some(10))]);
+        // Changed while it was compared.
+        pending.push(value(1), Marks::default(), at(3)).unwrap();
+        pending.hold_back(taken(1, Some(10)), at(10));
+        assert_eq!(pending.take(9), [taken(1, Some(10))]);
+        pending.hold_back(taken(1, Some(10)), at(10));
         pending.release(at(9));
         assert!(pending.take(9).is_empty());
         pending.release(at(10));
-        assert_eq!(pending.take(9), [Taken { value: value(1), marks: Marks::default(), since: at(1) }]);
+        assert_eq!(pending.take(9), [taken(1, None)]);
         // Changed while it is sent.
         pending.push(value(1), Marks::default(), at(11)).unwrap();
         pending.done(value(1), hold, at(11));
-        assert_eq!(pending.next_release(), Some(at(21)));
-        pending.release(at(21));
-        pending.take(9);
+        assert_eq!(pending.take(9), [taken(11, Some(21))]);
         pending.done(value(1), hold, at(21));
         pending.release(at(31));
         assert!(pending.states.is_empty() && pending.recent.is_empty(), "nothing is kept for ever");
+    }
+
+    #[test]
+    fn parts_of_a_snapshot_are_counted_while_they_are_held_back() {
+        let mut pending = Pending::default();
+        let present = Marks { present: true, ..Marks::default() };
+        pending.push(value(1), present, at(0)).unwrap();
+        let taken = pending.take(1).remove(0);
+        assert_eq!(pending.presents(), 0);
+        pending.push(value(1), present, at(1)).unwrap();
+        pending.hold_back(taken, at(10));
+        assert_eq!((pending.presents(), pending.waiting()), (1, 1));
+        pending.take(1);
+        assert_eq!(pending.presents(), 0);
     }
 
     #[test]

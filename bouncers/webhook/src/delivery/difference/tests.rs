@@ -145,3 +145,27 @@ fn a_snapshot_has_what_holds_once_there_is_nothing_to_lift() {
     assert_eq!(under_way, known(&["ban@10"], &[], Some(&["ban@10", "captcha@5"])));
     assert_eq!(known(&["mfa@10"], &[], None).present(wanted(&now)), None);
 }
+
+#[test]
+fn a_repeat_changes_nothing_that_is_enforced_until_then() {
+    let minutes = |minutes: i64| Timestamp::from_millis(minutes * 60_000);
+    for (held, now, is_repeat) in [
+        (&["ban@10"][..], &["ban@20"][..], true),
+        (&["ban@10"], &["ban@7"], true),
+        (&["ban@10", "captcha@10"], &["ban@20", "captcha@30"], true),
+        (&["ban@5"], &["ban@20"], false),
+        (&["ban@10"], &[], false),
+        (&[], &["ban@10"], false),
+        (&["ban@10"], &["captcha@10"], false),
+        (&["ban@10"], &["ban@20", "captcha@10"], false),
+    ] {
+        let now = entries(now);
+        let (difference, _) = known(held, &[], None).difference(wanted(&now));
+        assert_eq!(difference.is_repeat_until(minutes(5)), is_repeat, "{held:?} {now:?}");
+    }
+    let now = entries(&["captcha@10"]);
+    let wanted = Wanted { grouping: Grouping::Value, ..wanted(&now) };
+    let (difference, _) = known(&["ban@10"], &[], None).difference(wanted);
+    assert_eq!(texts(&difference), ["decision.changed captcha@10"]);
+    assert!(!difference.is_repeat_until(minutes(5)), "another remediation is no repeat");
+}

@@ -111,6 +111,12 @@ impl Engine {
             draft.settled.push((taken, false));
             return;
         }
+        if let Some(until) = taken.hold_until.filter(|until| *until > now && !is_new_record)
+            && difference.is_repeat_until(until)
+        {
+            self.pending.hold_back(taken, until);
+            return;
+        }
         let is_present = matches!(difference.changes.first(), Some((EventKind::Present, _)));
         let message_kind = self.kind(is_present);
         let events: Vec<Event> = difference
