@@ -265,6 +265,31 @@ fn at_the_end_a_program_reads_what_is_under_way_and_no_process_stays() -> Outcom
 }
 
 #[test]
+fn a_program_outlives_no_bouncer_that_is_killed_and_the_next_one_is_told_the_changes_too() -> Outcome {
+    story(|world| {
+        let (lapi, access) = scripted(world)?;
+        let program = RecordingProgram::fed(world)?;
+        let keys = json!({ "feed_via_stdin": true, "total_retries": -1 });
+        let state = world.fresh_path("state");
+        let mut webhook = Webhook::start(world, &program.stock_file(&access, &keys), &state)?;
+        lapi.ban_all(["192.0.2.1", "192.0.2.2"].map(Ban::of));
+        eventually("it was told both", || Ok(program.newest()?.holds().len() == 2))?;
+        webhook.process().kill()?;
+        eventually("it sees the end of its input", || Ok(program.newest()?.has_ended))?;
+        lapi.lift("192.0.2.1");
+        lapi.ban("192.0.2.3");
+        webhook.launch_again(world)?;
+        webhook.ready()?;
+        eventually("its successor holds what is decided now", || {
+            let holds: Vec<String> = program.newest()?.holds().into_keys().collect();
+            Ok(program.processes()?.len() == 2 && holds == ["192.0.2.2", "192.0.2.3"])
+        })?;
+        assert!(webhook.stop()?.success());
+        Ok(())
+    })
+}
+
+#[test]
 fn a_call_under_way_at_the_end_is_finished() -> Outcome {
     story(|world| {
         let (lapi, access) = scripted(world)?;
