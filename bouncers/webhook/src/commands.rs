@@ -78,9 +78,7 @@ fn shown(result: &Value) -> String {
     let count = |key: &str| result[key].as_u64();
     let letters = |count| if count == 1 { "dead letter" } else { "dead letters" };
     match result {
-        Value::Object(fields) if fields.contains_key("dead_letters") => {
-            show::dead_letters(&result["dead_letters"])
-        }
+        Value::Object(fields) if fields.contains_key("dead_letters") => show::dead_letters(result),
         _ if result["resumed"] == true => "the endpoint is tried at once\n".to_owned(),
         _ if result["snapshot"] == true => "everything in force is sent\n".to_owned(),
         _ => match (count("replayed"), count("dropped")) {

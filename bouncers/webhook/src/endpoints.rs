@@ -33,7 +33,12 @@ use crate::replace::service::{Service, connect};
 use crate::replace::status::ReplaceStatus;
 use crate::replace::task::{ReplaceEndpoint, ReplaceStart};
 use crate::sink::Connector;
+use crate::store::DEFAULT_CACHE_BYTES;
 
+/// Memory for pages of all stores together.
+const TOTAL_CACHE_BYTES: usize = 64 << 20;
+/// The least for one store.
+const MIN_CACHE_BYTES: usize = 512 << 10;
 /// The directory of the endpoints' files within the state directory.
 const DIRECTORY: &str = "endpoints";
 
@@ -169,7 +174,7 @@ impl Endpoints {
         let prepared = configs.iter().map(prepare).collect::<anyhow::Result<Vec<_>>>()?;
         let endpoints = Self { environment, running: Mutex::default() };
         for one in prepared {
-            endpoints.start_one(one);
+            endpoints.start_one(one, configs.len());
         }
         Ok(endpoints)
     }
@@ -196,7 +201,7 @@ impl Endpoints {
         stop_all(ended).await;
         for one in prepared {
             info!(endpoint = one.config.name, "the endpoint starts with a new configuration");
-            self.start_one(one);
+            self.start_one(one, configs.len());
         }
         Ok(())
     }
@@ -213,13 +218,15 @@ impl Endpoints {
         running.iter().map(|one| one.view()).collect()
     }
 
-    fn start_one(&self, prepared: Prepared) {
+    fn start_one(&self, prepared: Prepared, count: usize) {
+        let cache_bytes = (TOTAL_CACHE_BYTES / count.max(1)).clamp(MIN_CACHE_BYTES, DEFAULT_CACHE_BYTES);
         let Prepared { config, certificates, filter, receiver } = prepared;
         let kind = match receiver {
-            PreparedReceiver::Http(connector) => self.deliver(&config, &filter, *connector),
+            PreparedReceiver::Http(connector) => self.deliver(&config, &filter, *connector, cache_bytes),
             PreparedReceiver::Program(program) => {
                 let exceeded = self.environment.max_starts_exceeded.clone();
-                self.deliver(&config, &filter, ProgramConnector::new(program, exceeded))
+                let connector = ProgramConnector::new(program, exceeded);
+                self.deliver(&config, &filter, connector, cache_bytes)
             }
             PreparedReceiver::Replace(replace, service) => {
                 let start = ReplaceStart {
@@ -238,13 +245,20 @@ impl Endpoints {
         self.running().insert(name, Arc::new(Running { config, certificates, filter, kind }));
     }
 
-    fn deliver(&self, config: &Arc<EndpointConfig>, filter: &Arc<Filter>, connector: impl Connector) -> Kind {
+    fn deliver(
+        &self,
+        config: &Arc<EndpointConfig>,
+        filter: &Arc<Filter>,
+        connector: impl Connector,
+        cache_bytes: usize,
+    ) -> Kind {
         let start = EndpointStart {
             config: Arc::clone(config),
             connector,
             takes: takes(filter),
             cache: self.environment.cache.clone(),
             store: self.file(&config.name, "redb"),
+            cache_bytes,
             faults: self.environment.faults.clone(),
             stop: self.environment.stop.clone(),
         };

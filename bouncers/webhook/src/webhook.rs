@@ -271,7 +271,7 @@ impl Work {
     async fn run(mut self, webhook: Webhook) -> anyhow::Result<()> {
         let mut generations = self.cache.changed();
         let tell = async {
-            self.known.send_replace(Some(self.first_decisions.wait().await));
+            self.known.send_replace(Some(self.first_decisions.wait_complete().await));
             std::future::pending::<()>().await;
         };
         let observe = async {

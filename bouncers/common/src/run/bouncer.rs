@@ -11,7 +11,7 @@ use palisade_client::LapiPool;
 use palisade_daemon::flags::{Program, Typed};
 use palisade_daemon::metrics::Metrics;
 use palisade_daemon::{Document, Problems};
-use palisade_stream::CacheHandle;
+use palisade_stream::{CacheHandle, Published};
 use tokio::sync::watch;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
@@ -296,12 +296,22 @@ impl FirstDecisions {
     /// program. `false` when the LAPI has refused the client before anything was known: then whatever an earlier
     /// process has left in force must stay.
     pub async fn wait(&self) -> bool {
+        // Persisted decisions are in the first snapshot, so a start without the LAPI does not wait.
+        self.wait_until(|published| !published.snapshot.is_empty() || published.freshness.is_complete()).await
+    }
+
+    /// Waits for decisions that the LAPI has confirmed, or the end of the program: for whoever reports changes to others.
+    /// Persisted decisions may be older than what was reported before a crash, so that the difference to them would
+    /// report changes that never were. `false` when the program ends before.
+    pub async fn wait_complete(&self) -> bool {
+        self.wait_until(|published| published.freshness.is_complete()).await && !self.stop.is_cancelled()
+    }
+
+    async fn wait_until(&self, is_known: impl Fn(&Published) -> bool) -> bool {
         let mut generations = self.cache.changed();
         let mut ticks = interval(FIRST_ANSWER_INTERVAL);
         loop {
-            let published = self.cache.published();
-            // Persisted decisions are in the first snapshot, so a start without the LAPI does not wait.
-            if !published.snapshot.is_empty() || published.freshness.is_complete() {
+            if is_known(&self.cache.published()) {
                 return true;
             }
             tokio::select! {

@@ -29,7 +29,7 @@ use super::engine::{Dispatch, Engine, SINK_DEPTH};
 use super::status::{EndpointStatus, escaped};
 use crate::config::EndpointConfig;
 use crate::sink::{Connector, Outcome, Sink};
-use crate::store::{Commit, DEFAULT_CACHE_BYTES, DeadLetter, Store, StoreError, StoreLimits};
+use crate::store::{Commit, DeadLetter, Store, StoreError, StoreLimits};
 
 /// How long messages under way may take to end when the endpoint is stopped.
 pub const DRAIN_TIME: Duration = Duration::from_secs(5);
@@ -61,6 +61,8 @@ pub struct EndpointStart<C> {
     pub cache: CacheHandle,
     /// The file of its store.
     pub store: PathBuf,
+    /// Memory for pages of that file.
+    pub cache_bytes: usize,
     /// Is sent the name of the endpoint if its task ends by a fault of the program.
     pub faults: mpsc::Sender<Fault>,
     /// Ends the task.
@@ -239,7 +241,7 @@ async fn open<C>(start: &EndpointStart<C>, shared: &Shared) -> Arc<Store> {
         // Also for events that were queued before `keep_history` was removed.
         history: Some(start.config.history.unwrap_or_default()),
         max_dead_letters: start.config.max_dead_letters,
-        cache_bytes: DEFAULT_CACHE_BYTES,
+        cache_bytes: start.cache_bytes,
     };
     let mut is_logged = false;
     loop {

@@ -88,7 +88,8 @@ impl Endpoints {
                 let letters = endpoint.dead_letters(None, MAX_LETTERS)?;
                 let listed: Vec<Value> =
                     letters.iter().map(|(number, letter)| show::dead_letter(*number, letter)).collect();
-                Ok(json!({ "endpoint": name, "dead_letters": listed }))
+                let more = endpoint.status().dead_letters.saturating_sub(listed.len() as u64);
+                Ok(json!({ "endpoint": name, "dead_letters": listed, "more": more }))
             }
             "replay" => {
                 let letters = letters(endpoint, numbers)?;

@@ -156,9 +156,9 @@ pub fn dead_letter(number: u64, letter: &DeadLetter) -> Value {
     })
 }
 
-/// Dead letters as lines of text.
-pub fn dead_letters(list: &Value) -> String {
-    let letters = list.as_array().map(Vec::as_slice).unwrap_or_default();
+/// The result of `deadletter list` as lines of text.
+pub fn dead_letters(result: &Value) -> String {
+    let letters = result["dead_letters"].as_array().map(Vec::as_slice).unwrap_or_default();
     if letters.is_empty() {
         return "no dead letters\n".to_owned();
     }
@@ -166,12 +166,16 @@ pub fn dead_letters(list: &Value) -> String {
         Value::String(text) => printable(text).to_string(),
         other => other.to_string(),
     };
-    letters.iter().fold(String::new(), |mut text, letter| {
+    let mut text = letters.iter().fold(String::new(), |mut text, letter| {
         let line =
             ["number", "at", "event", "value", "remediation", "scenario"].map(|key| field(letter, key));
         text += &format!("{}: {}\n", line.join("  "), field(letter, "reason"));
         text
-    })
+    });
+    if let Some(more @ 1..) = result["more"].as_u64() {
+        text += &format!("{more} more are not shown: replay or drop these first\n");
+    }
+    text
 }
 
 fn time(at: Option<Timestamp>) -> Option<String> {

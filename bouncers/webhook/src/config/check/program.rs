@@ -6,6 +6,10 @@ use super::super::file::{ProgramFile, ProgramModeFile};
 use super::super::{ProgramConfig, ProgramMode};
 use super::{Check, SHORTEST};
 
+/// The longest `stop_timeout`. A reload that ends the program waits for it, and must itself end before the main loop
+/// counts as hung (30 s), with the time that deliveries under way are given.
+const MAX_STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
 impl Check<'_> {
     pub(super) fn program(&mut self, key: &str, file: ProgramFile) -> Option<ProgramConfig> {
         let Some(path) = file.path else {
@@ -23,6 +27,9 @@ impl Check<'_> {
         let timeout = duration("timeout", file.timeout, s(60));
         let restart_wait = duration("restart_wait", file.restart_wait, s(2));
         let stop_timeout = duration("stop_timeout", file.stop_timeout, s(5));
+        if stop_timeout > MAX_STOP_TIMEOUT {
+            self.wrong.add(format!("{key}.stop_timeout"), format!("it must be at most {MAX_STOP_TIMEOUT:?}"));
+        }
         let mode = match file.mode.unwrap_or(ProgramModeFile::Stdin) {
             ProgramModeFile::Arguments => ProgramMode::Arguments { timeout },
             ProgramModeFile::Stdin => {

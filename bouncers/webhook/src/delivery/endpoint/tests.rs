@@ -9,6 +9,7 @@ use crate::config::{BatchConfig, FilterConfig, HistoryConfig, Initial, Receiver,
 use crate::event::{EventKind, Grouping};
 use crate::replace::testing::{all, http_config};
 use crate::sink::{Failure, FailureKind, Message};
+use crate::store::DEFAULT_CACHE_BYTES;
 
 /// What happens to the next messages; all others are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +134,7 @@ impl World {
             takes: all(),
             cache: cache.clone(),
             store,
+            cache_bytes: DEFAULT_CACHE_BYTES,
             faults: fault.clone(),
             stop: CancellationToken::new(),
         };
@@ -149,6 +151,7 @@ impl World {
             takes: all(),
             cache: self.cache.clone(),
             store: self.directory.path().join("test.redb"),
+            cache_bytes: DEFAULT_CACHE_BYTES,
             faults: self.fault.clone(),
             stop: CancellationToken::new(),
         };
@@ -275,6 +278,7 @@ async fn a_store_that_cannot_be_opened_is_shown_and_opened_later() {
         takes: all(),
         cache,
         store: blocked.join("test.redb"),
+        cache_bytes: DEFAULT_CACHE_BYTES,
         faults: mpsc::channel(1).0,
         stop: CancellationToken::new(),
     };
