@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    Ban, Outcome, Receiver, ScriptedLapi, Truth, Webhook, eventually, eventually_within, fill_disk,
+    Ban, Outcome, Reaction, Receiver, ScriptedLapi, Truth, Webhook, eventually, eventually_within, fill_disk,
     many_addresses, story, throughout, tools, webhook_file,
 };
 use serde_json::json;
@@ -102,7 +102,9 @@ fn a_jump_of_the_clock_makes_no_event() -> Outcome {
             truth.ban(&lapi, &address)?;
         }
         eventually("the bans arrive", || truth.is_held_by(&receiver))?;
-        for (jump, mark) in [("+2d", "192.0.2.1"), ("-2d", "192.0.2.2"), ("+0", "192.0.2.3")] {
+        let day = 86_400;
+        let jumps = [("+2d", 2 * day, "192.0.2.1"), ("-2d", -2 * day, "192.0.2.2"), ("+0", 0, "192.0.2.3")];
+        for (jump, seconds, mark) in jumps {
             let before = receiver.event_count();
             std::fs::write(&offset, jump)?;
             lapi.pulled(3)?;
@@ -113,7 +115,17 @@ fn a_jump_of_the_clock_makes_no_event() -> Outcome {
             eventually("changes arrive", || truth.is_held_by(&receiver))?;
             truth.explains(&receiver)?;
             assert_eq!(receiver.event_count(), before + 1, "{:?}", receiver.events().split_off(before));
+            // The receiver's clock is right, and it refuses other times.
+            let last = receiver.requests().pop();
+            let sent = last.and_then(|last| last.header("webhook-timestamp")?.parse::<i64>().ok());
+            let off = sent.unwrap_or_default() - jiff::Timestamp::now().as_second() - seconds;
+            assert!(off.abs() < 60, "a time {off} s off after {jump}");
         }
+        // Neither is a repetition put off.
+        receiver.next(Reaction::Status(503));
+        std::fs::write(&offset, "-2d")?;
+        truth.ban(&lapi, "192.0.2.4")?;
+        eventually("a repetition arrives", || truth.is_held_by(&receiver))?;
         // What ends meanwhile ends on time.
         std::fs::write(&offset, "+3h")?;
         lapi.ban(Ban::of("192.0.2.9").lasting(Duration::from_secs(4)));

@@ -106,7 +106,7 @@ fn a_receiver_that_is_away_at_the_first_start_gets_its_snapshot() -> Outcome {
 fn more_changes_than_are_kept_in_memory_arrive() -> Outcome {
     story(|world| {
         // More than the values that may wait in memory.
-        const VALUES: u32 = 70_000;
+        const VALUES: u32 = 90_000;
         let mut delivery = Delivery::start(world, json!({ "batch": { "events": 1000 } }))?;
         delivery.begins()?;
         delivery.receiver.close();

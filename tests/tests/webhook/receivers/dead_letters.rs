@@ -70,3 +70,38 @@ fn a_dropped_dead_letter_is_not_sent() -> Outcome {
         Ok(())
     })
 }
+
+#[test]
+fn a_replayed_dead_letter_does_not_bring_back_what_has_ended() -> Outcome {
+    story(|world| {
+        let delivery = with_a_dead_letter(world)?;
+        delivery.lift(REJECTED)?;
+        delivery.lapi.pulled(2)?;
+        delivery.receiver.heal();
+        delivery.command(world, &["deadletter", "replay", "soar"])?;
+        delivery.ban("192.0.2.1")?;
+        delivery.settles()?;
+        let about = |kind: &str| {
+            let events = delivery.receiver.events();
+            events.iter().any(|event| event.value == REJECTED && event.kind == kind)
+        };
+        assert!(!about("decision.added") && !about("decision.present") && !about("decision.changed"));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_dead_letter_of_a_newer_version_is_replayed_as_what_is_in_force() -> Outcome {
+    story(|world| {
+        let delivery = with_a_dead_letter(world)?;
+        // Rejected as well, so that there are two letters about one value.
+        delivery.ban(REJECTED)?;
+        eventually("both are kept", || {
+            let list = delivery.command(world, &["deadletter", "list", "soar"])?;
+            Ok(list.matches(REJECTED).count() >= 2)
+        })?;
+        delivery.receiver.heal();
+        delivery.command(world, &["deadletter", "replay", "soar"])?;
+        delivery.settles()
+    })
+}

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use palisade_e2e::{Ban, Outcome, Receiver, ScriptedLapi, Webhook, eventually, story, webhook_file};
+use palisade_e2e::{
+    Ban, Outcome, Receiver, ScriptedLapi, Webhook, eventually, many_addresses, story, webhook_file,
+};
 use serde_json::{Value, json};
 
 use super::Delivery;
@@ -76,5 +78,52 @@ fn an_end_is_delivered_on_time_and_with_its_cause() -> Outcome {
         delivery.receiver.open()?;
         delivery.webhook.launch_again(world)?;
         eventually("it ends", || delivery.receiver.holds().is_empty()).map(drop)
+    })
+}
+
+#[test]
+fn an_endpoint_that_skips_its_first_snapshot_receives_changes_alone() -> Outcome {
+    story(|world| {
+        let (lapi, receiver) = (ScriptedLapi::start(&world.router)?, Receiver::start(&world.router)?);
+        lapi.ban_all(many_addresses(50).map(Ban::of));
+        let endpoint = receiver.endpoint("soar", json!({ "initial": "skip" }));
+        let config = webhook_file(&lapi.access(), &[endpoint]);
+        let mut webhook = Webhook::start(world, &config, &world.fresh_path("state"))?;
+        lapi.pulled(2)?;
+        lapi.ban("192.0.2.1");
+        eventually("a ban arrives", || receiver.holds().contains_key("192.0.2.1"))?;
+        lapi.lift("10.0.0.1");
+        eventually("an end arrives", || receiver.events().iter().any(|event| event.value == "10.0.0.1"))?;
+        webhook.restart(world)?;
+        lapi.ban("192.0.2.2");
+        eventually("another ban arrives", || receiver.holds().contains_key("192.0.2.2"))?;
+        assert_eq!(receiver.event_count(), 3, "{:?}", receiver.events());
+        assert_eq!(receiver.snapshots(), 0);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_filter_hides_what_it_does_not_take() -> Outcome {
+    story(|world| {
+        let (lapi, receiver) = (ScriptedLapi::start(&world.router)?, Receiver::start(&world.router)?);
+        let filter = json!({ "origins": ["crowdsec"], "types": ["ban"] });
+        let config = webhook_file(&lapi.access(), &[receiver.endpoint("soar", json!({ "filter": filter }))]);
+        let _webhook = Webhook::start(world, &config, &world.fresh_path("state"))?;
+        eventually("the first snapshot is complete", || receiver.snapshots() > 0)?;
+        let taken = |value: &str| Ban::of(value).from_origin("crowdsec");
+        lapi.ban("192.0.2.1");
+        lapi.ban(taken("192.0.2.2").kind("captcha"));
+        lapi.ban(taken("192.0.2.3"));
+        eventually("what it takes arrives", || receiver.holds().contains_key("192.0.2.3"))?;
+        // Another decision on the same value, which it does not take, changes nothing.
+        lapi.ban(Ban::of("192.0.2.3").kind("captcha"));
+        lapi.lift("192.0.2.1");
+        lapi.pulled(2)?;
+        lapi.lift("192.0.2.2");
+        lapi.ban(taken("192.0.2.4"));
+        eventually("what it takes arrives", || receiver.holds().contains_key("192.0.2.4"))?;
+        assert_eq!(receiver.event_count(), 2, "{:?}", receiver.events());
+        receiver.is_content()
     })
 }
