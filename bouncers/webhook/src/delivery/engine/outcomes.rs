@@ -311,10 +311,9 @@ impl Engine {
     fn finish_part(&mut self, part: Part, now: Timestamp) {
         let Part { taken, target, then_present, .. } = part;
         self.presents -= usize::from(taken.marks.present);
-        let hold = if taken.marks.present { Duration::ZERO } else { self.config.hold_repeats };
         let record = Known::confirmed(target).into_record(0);
         self.confirmed.insert(taken.value.clone(), record);
-        self.done(taken.value, hold, then_present, now);
+        self.done(taken.value, self.config.hold_repeats, then_present, now);
     }
 
     /// A value is in no message any more.
