@@ -163,11 +163,14 @@ impl Receiver {
         format!("http://{}/hook", self.address)
     }
 
-    /// Listens again, on the same port.
+    /// Listens again, on the same port, if it was closed.
     ///
     /// # Errors
     /// When the port is taken.
     pub fn open(&mut self) -> Outcome {
+        if self.service.is_some() {
+            return Ok(());
+        }
         let address = self.address;
         let listener = self.host.run(move || TcpListener::bind(address)).doing("opening the receiver")?;
         self.address = listener.local_addr()?;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use palisade_e2e::{
-    Fault, Outcome, Reaction, Receiver, ScriptedLapi, Truth, Webhook, World, eventually, many_addresses,
-    pace, story, story_within, throughout, webhook_file,
+    Doing, Fault, Outcome, Reaction, Receiver, ScriptedLapi, Truth, Webhook, World, eventually,
+    many_addresses, pace, story, story_within, throughout, webhook_file,
 };
 use serde_json::{Value, json};
 
@@ -176,5 +176,80 @@ fn decisions_remembered_from_before_a_crash_make_no_false_event() -> Outcome {
         eventually("what is new arrives", || truth.is_held_by(&receiver))?;
         throughout(Duration::from_millis(300), "and nothing else", || receiver.event_count() == before + 1)?;
         truth.explains(&receiver)
+    })
+}
+
+/// Any trouble in any order, with changes all the time.
+fn everything_goes_wrong(world: &World, keys: Value, seed: u64) -> Outcome {
+    let mut lapi = ScriptedLapi::start(&world.router)?;
+    let mut receiver = Receiver::start(&world.router)?;
+    let (truth, mut rng) = (Truth::default(), Rng::with_seed(seed));
+    let config = webhook_file(&lapi.access(), &[receiver.endpoint("soar", keys)]);
+    let mut webhook = Webhook::start(world, &config, &world.fresh_path("state"))?;
+    for _ in 0..40 {
+        match rng.u8(..9) {
+            0 => receiver.close(),
+            1 => receiver.open()?,
+            2 => receiver.script(rng.u64(..), |rng| match rng.u8(..8) {
+                0 => Reaction::Status(500),
+                1 => Reaction::RetryAfter(429, "1".to_owned()),
+                2 => Reaction::ResetAfter { taken: true },
+                3 => Reaction::ResetBefore,
+                _ => Reaction::Late(Duration::from_millis(rng.u64(..50))),
+            }),
+            3 => receiver.always(Reaction::Status([401, 410, 503][rng.usize(..3)])),
+            4 => receiver.heal(),
+            5 => {
+                receiver.sender_was_killed();
+                webhook.process().kill()?;
+                webhook.launch_again(world)?;
+            }
+            6 => {
+                // It gives messages under way a few seconds, and what is abandoned then is perhaps taken.
+                receiver.sender_was_killed();
+                webhook.ready()?;
+                webhook.restart(world)?;
+            }
+            7 => lapi.close(),
+            // It may not have come up yet.
+            _ => _ = webhook.tool(world, &[["snapshot", "resume"][rng.usize(..2)], "soar"])?,
+        }
+        if rng.bool() {
+            lapi.close();
+            lapi.open()?;
+        }
+        for _ in 0..rng.usize(..20) {
+            truth.change(&lapi, &mut rng, 30)?;
+            pace(Duration::from_millis(rng.u64(..15)));
+        }
+    }
+    lapi.close();
+    lapi.open()?;
+    receiver.open()?;
+    receiver.heal();
+    truth.ban(&lapi, "192.0.2.1")?;
+    eventually("the endpoint is resumed", || Ok(webhook.tool(world, &["resume", "soar"])?.code == 0))?;
+    eventually("the receiver holds what is decided", || truth.is_held_by(&receiver))?;
+    truth.explains(&receiver)
+}
+
+#[test]
+fn troubles_of_every_kind_together_lose_nothing_and_invent_nothing() -> Outcome {
+    story(|world| {
+        std::thread::scope(|scope| {
+            let endpoints = [json!({ "batch": { "events": 4 } }), json!({ "keep_history": true })];
+            let all: Vec<_> = endpoints
+                .into_iter()
+                .map(|keys| {
+                    let seed = fastrand::u64(..);
+                    (seed, scope.spawn(move || everything_goes_wrong(world, keys, seed)))
+                })
+                .collect();
+            for (seed, one) in all {
+                let outcome = one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                outcome.doing(format_args!("with seed {seed}"))?;
+            }
+            Ok(())
+        })
     })
 }
