@@ -202,6 +202,9 @@ fn check_mode(written: Option<&str>, wrong: &mut Problems) -> u32 {
     }
 }
 
+/// What earlier versions of the multi-server guide had in the place of a token. Long enough to be one.
+const PLACEHOLDER_TOKEN: &str = "at least 32 characters, for instance from: openssl rand -hex 24";
+
 fn check_registration(written: file::AutoRegistration, wrong: &mut Problems) -> Option<AutoRegistration> {
     if !written.enabled.unwrap_or(false) {
         return None;
@@ -211,6 +214,11 @@ fn check_registration(written: file::AutoRegistration, wrong: &mut Problems) -> 
         wrong.add(
             "api.server.auto_registration.token",
             "missing token value for api.server.auto_register; invent one of at least 32 characters",
+        );
+    } else if token == PLACEHOLDER_TOKEN {
+        wrong.add(
+            "api.server.auto_registration.token",
+            "this is the placeholder of a guide, which everybody knows; put the output of `openssl rand -hex 24` there",
         );
     } else if token.len() < MIN_TOKEN {
         wrong.add(

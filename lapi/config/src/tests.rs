@@ -171,6 +171,12 @@ fn what_stops_the_stock_server_stops_ours() {
             "auto_registration: {enabled: true, token: short, allowed_ranges: [10.0.0.0/8]}".to_owned(),
             "too short (min 32 characters)",
         ),
+        (
+            "auto_registration: {enabled: true, token: 'at least 32 characters, for instance from: openssl rand -hex \
+             24', allowed_ranges: [10.0.0.0/8]}"
+                .to_owned(),
+            "this is the placeholder of a guide",
+        ),
         (format!("auto_registration: {{enabled: true, token: {token}}}"), "missing allowed_ranges"),
         (
             format!("auto_registration: {{enabled: true, token: {token}, allowed_ranges: [10.0.0.0/33]}}"),
