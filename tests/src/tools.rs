@@ -35,6 +35,17 @@ pub fn peers_dir() -> Outcome<PathBuf> {
     }
 }
 
+/// The Standard Webhooks library for Python: a wheel, which is a zip file that Python imports from (`PYTHONPATH`).
+///
+/// # Errors
+/// When it is missing; the message names the command that fetches it.
+pub fn standard_webhooks() -> Outcome<PathBuf> {
+    let files = std::fs::read_dir(peers_dir()?.join("wheels")).into_iter().flatten().flatten();
+    let mut paths = files.map(|file| file.path());
+    let wheel = paths.find(|path| path.to_string_lossy().contains("standardwebhooks"));
+    wheel.ok_or_else(|| Failure::new("the Standard Webhooks library is not fetched; run tests/peers"))
+}
+
 /// A binary out of Debian's packages.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ use crate::templates::{READY, Template, VARIABLES, sample};
 
 const GUIDE: &str = include_str!("../../../docs/webhook.md");
 const TEMPLATES: &str = include_str!("../../../docs/webhook-templates.md");
+const PROGRAMS: &str = include_str!("../../../docs/webhook-programs.md");
 const FILTERS: &str = include_str!("templates/filters.rs");
 const MANUAL: &str = include_str!("../../../docs/man/palisade-webhook.8");
 const REFERENCE: &str = include_str!("../../../packaging/config/palisade-webhook.yaml");
@@ -63,6 +64,42 @@ fn assert_valid(page: &str, name: &str) {
 #[test]
 fn the_examples_of_the_guide_are_valid() {
     assert_valid(GUIDE, "webhook.md");
+}
+
+#[test]
+fn the_examples_and_keys_of_programs_are_those_of_the_program() {
+    assert_valid(PROGRAMS, "webhook-programs.md");
+    for key in WEBHOOK_KEYS.iter().filter_map(|key| key.strip_prefix("endpoints.program.")) {
+        assert!(PROGRAMS.contains(&format!("\n| `{key}` | ")), "{key} is missing");
+    }
+}
+
+/// What a link to a heading of a page ends with.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let kept = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let anchor = |line: &str| {
+        let words = line.trim_start_matches('#').trim().to_ascii_lowercase().replace(' ', "-");
+        words.chars().filter(kept).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn links_between_the_pages_lead_somewhere() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    for name in ["webhook.md", "webhook-templates.md", "webhook-programs.md", "webhook-mirror.md"] {
+        let page = std::fs::read_to_string(docs.join(name)).unwrap();
+        let links = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("http")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = docs.join(if file.is_empty() { name } else { file });
+            assert!(target.exists(), "{name}: {link}");
+            let is_there =
+                anchor.is_empty() || anchors(&std::fs::read_to_string(target).unwrap()).contains(anchor);
+            assert!(is_there, "{name}: {link}");
+        }
+    }
 }
 
 #[test]
