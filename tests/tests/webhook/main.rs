@@ -2,6 +2,7 @@
 
 mod crashes;
 mod disk;
+mod guide;
 mod mirror;
 mod programs;
 mod receivers;

@@ -50,22 +50,11 @@ fn messages(world: &World, keys: Value) -> Outcome<(Vec<ReceivedRequest>, Webhoo
 
 /// What the verifier says of a message.
 fn verdict(message: &ReceivedRequest, check: &[&str]) -> Outcome<String> {
-    let wheels = tools::peers_dir()?.join("wheels");
-    let wheel = std::fs::read_dir(&wheels)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.to_string_lossy().contains("standardwebhooks"));
-    let Some(wheel) = wheel else {
-        return Err(palisade_e2e::Failure::new("standardwebhooks is not fetched; run tests/peers"));
-    };
     let headers: serde_json::Map<String, Value> =
         message.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     let input = json!({ "check": check, "body": message.body, "headers": headers }).to_string();
     let mut python = tools::command("python3")?;
-    // A wheel is a zip file, which Python imports from.
-    python.env("PYTHONPATH", wheel).args(["-c", VERIFIER]);
+    python.env("PYTHONPATH", tools::standard_webhooks()?).args(["-c", VERIFIER]);
     Ok(tools::run(&mut python, &input)?.into_stdout()?.trim().to_owned())
 }
 
