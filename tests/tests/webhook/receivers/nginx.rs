@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use palisade_e2e::{
-    NginxFront, Outcome, Receiver, ScriptedLapi, Truth, Webhook, eventually, many_addresses, story,
+    NginxFront, Outcome, Receiver, ScriptedLapi, Truth, Webhook, eventually, many_addresses, pace, story,
     webhook_file,
 };
 use serde_json::json;
@@ -59,5 +59,35 @@ fn a_bad_gateway_is_waited_out() -> Outcome {
         receiver.open()?;
         eventually("all arrives", || truth.is_held_by(&receiver))?;
         truth.explains(&receiver)
+    })
+}
+
+#[test]
+fn connections_that_nginx_ends_are_no_failures() -> Outcome {
+    story(|world| {
+        let (lapi, receiver) = (ScriptedLapi::start(&world.router)?, Receiver::start(&world.router)?);
+        let truth = Truth::default();
+        let server = format!(
+            "keepalive_requests 2; keepalive_timeout 1s; location / {{ proxy_pass http://{}; }}",
+            receiver.address()
+        );
+        let nginx = NginxFront::start_server(world, &world.router, "", &server)?;
+        let url = format!("http://127.0.0.1:{}/hook", nginx.port());
+        let keys = json!({ "url": url, "batch": { "events": 1 } });
+        let config = webhook_file(&lapi.access(), &[receiver.endpoint("soar", keys)]);
+        let webhook = Webhook::start(world, &config, &world.fresh_path("state"))?;
+        for round in 1..=3 {
+            for address in many_addresses(30 * round).skip(30 * (round as usize - 1)) {
+                truth.ban(&lapi, &address)?;
+            }
+            eventually("all arrives", || truth.is_held_by(&receiver))?;
+            // Longer than connections are kept.
+            pace(Duration::from_millis(1200));
+        }
+        truth.explains(&receiver)?;
+        let messages = receiver.request_count();
+        assert!(messages >= 90, "{messages}");
+        assert!(!webhook.log().contains("deliveries fail"), "{}", webhook.log());
+        Ok(())
     })
 }
