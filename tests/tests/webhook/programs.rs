@@ -373,6 +373,41 @@ fn a_longer_ban_within_the_retention_time_is_no_call_but_the_end_and_another_ban
 }
 
 #[test]
+fn a_program_that_is_installed_later_is_told_everything_and_others_do_not_wait_for_it() -> Outcome {
+    story(|world| {
+        let (lapi, access) = scripted(world)?;
+        let (late, other) = (RecordingProgram::fed(world)?, RecordingProgram::called(world)?);
+        let away = world.fresh_path("away");
+        std::fs::rename(late.path(), &away)?;
+        let endpoints = [
+            json!({ "name": "late", "program": { "path": late.path() } }),
+            json!({ "name": "other", "program": { "path": other.path(), "mode": "arguments" } }),
+        ];
+        let webhook = Webhook::start(world, &webhook_file(&access, &endpoints), &world.fresh_path("state"))?;
+        lapi.ban("192.0.2.1");
+        eventually("the other is told", || Ok(other.calls()?.len() == 1))?;
+        eventually("the status says what to do", || {
+            let (_, text) = webhook.command(world, &["status"])?;
+            Ok(text.contains("install it"))
+        })?;
+        let (status, text) = webhook.command(world, &["-t"])?;
+        assert_eq!(status.code(), Some(1), "{text}");
+        assert!(text.contains("endpoint `late`") && text.contains("cannot be found"), "{text}");
+        lapi.lift("192.0.2.1");
+        lapi.ban("192.0.2.2");
+        eventually("the other is told the changes", || Ok(other.calls()?.len() == 3))?;
+        std::fs::rename(&away, late.path())?;
+        let (status, text) = webhook.command(world, &["resume", "late"])?;
+        assert!(status.success(), "{text}");
+        eventually("it is told what holds now, without a wait", || {
+            Ok(late.newest()?.holds().into_keys().eq(["192.0.2.2".to_owned()]))
+        })?;
+        assert!(webhook.stop()?.success());
+        Ok(())
+    })
+}
+
+#[test]
 fn a_missing_program_is_reported_by_the_test_of_the_configuration() -> Outcome {
     story(|world| {
         let (_lapi, access) = scripted(world)?;
