@@ -87,6 +87,8 @@ fn a_value_lifted_while_the_sender_was_dead_is_lifted_at_the_receiver() -> Outco
         let config = webhook_file(&lapi.access(), &[receiver.endpoint("soar", json!({}))]);
         let mut webhook = Webhook::start(world, &config, &world.fresh_path("state"))?;
         eventually("the snapshot is complete", || receiver.snapshots() > 0)?;
+        // Ended in order it has stored that, so that it begins no other one.
+        webhook.restart(world)?;
         // It is taken, and the sender dies before it learns that.
         receiver.always(Reaction::Late(Duration::from_secs(20)));
         truth.ban(&lapi, "192.0.2.1")?;
