@@ -76,13 +76,13 @@ fn rendered(context: &CommandContext<'_, Webhook>) -> anyhow::Result<String> {
 /// The result of an action as text.
 fn shown(result: &Value) -> String {
     let count = |key: &str| result[key].as_u64();
-    let letters = |count| if count == 1 { "dead letter" } else { "dead letters" };
+    let letters = |count| if count == 1 { "dead letter is" } else { "dead letters are" };
     match result {
         Value::Object(fields) if fields.contains_key("dead_letters") => show::dead_letters(result),
         _ if result["resumed"] == true => "the endpoint is tried at once\n".to_owned(),
         _ if result["snapshot"] == true => "everything in force is sent\n".to_owned(),
         _ => match (count("replayed"), count("dropped")) {
-            (Some(sent), _) => format!("{sent} {} are sent again\n", letters(sent)),
+            (Some(sent), _) => format!("{sent} {} sent again\n", letters(sent)),
             (_, Some(dropped)) => format!("{dropped} {} removed\n", letters(dropped)),
             _ => format!("{result}\n"),
         },

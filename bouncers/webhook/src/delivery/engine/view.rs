@@ -33,8 +33,12 @@ impl Engine {
             if self.history.is_some() { counts.queued.saturating_sub(self.dequeued.len() as u64) } else { 0 };
         let sweeping = self.sweep.as_ref().is_some_and(|sweep| sweep.kind != SweepKind::Adopt);
         EndpointStatus {
-            waiting: pending + busy + queued,
-            is_lower_bound: sweeping || self.wants_reconcile || self.wants_resend,
+            // The marks of a snapshot count as one.
+            waiting: pending + busy + queued + u64::from(self.run.is_some()),
+            is_lower_bound: sweeping
+                || self.wants_reconcile
+                || self.wants_resend
+                || self.run.is_some_and(|run| run.is_ahead()),
             in_flight: self.in_flight as u64,
             delivered: self.state.delivered,
             failed_attempts: self.failed_attempts,
