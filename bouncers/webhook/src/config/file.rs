@@ -42,6 +42,7 @@ pub const WEBHOOK_KEYS: &[&str] = &[
     "endpoints.retry.refused",
     "endpoints.max_dead_letters",
     "endpoints.url",
+    "endpoints.url_file",
     "endpoints.method",
     "endpoints.headers.*",
     "endpoints.header_files.*",
@@ -160,6 +161,8 @@ pub struct EndpointFile {
     pub max_dead_letters: Option<usize>,
     /// Where messages are sent.
     pub url: Option<String>,
+    /// A file or systemd credential that holds the URL, where it is a secret itself, as that of a chat's webhook.
+    pub url_file: Option<PathBuf>,
     /// `POST` by default.
     pub method: Option<String>,
     /// Further headers.

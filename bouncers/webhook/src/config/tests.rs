@@ -84,6 +84,8 @@ fn mistakes_name_the_key_and_the_remedy() {
         ("url: 'https://x', headers: {Host: y}", &["endpoints[0].headers.Host", "sets this header itself"]),
         ("url: 'https://x', signing_secrets: [abc]", &["endpoints[0].signing_secrets", "whsec_"]),
         ("url: 'https://x', bearer_file: /no", &["endpoints[0].bearer_file", "cannot read /no"]),
+        ("url_file: /no", &["endpoints[0].url_file", "cannot read /no"]),
+        ("url: 'https://x', url_file: /no", &["endpoints[0].url_file", "remove one"]),
         ("url: 'https://x', allow_addresses: [ten]", &["allow_addresses[0]"]),
         ("url: 'https://x', filter: {expression: 'Decision.Orgin == 1'}", &["filter.expression", "Origin"]),
         ("url: 'https://x', history: {max_age: 1h}", &["keep_history"]),

@@ -35,7 +35,13 @@ impl Check<'_> {
         key: &str,
         file: &mut EndpointFile,
     ) -> Option<(HttpConfig, ReceiverDefaults)> {
-        let url = self.url(key, file.url.take());
+        let url = match (file.url.take(), file.url_file.take()) {
+            (None, None) => self.url(key, None),
+            // As a secret: a file of its own is for URLs that are one.
+            (given, file) => self
+                .secret(&format!("{key}.url"), given.map(Secret::new), file)
+                .and_then(|url| self.url(key, Some(url.reveal()))),
+        };
         let mut defaults = ReceiverDefaults::http();
         let mut headers = Vec::new();
         let mut method = Method::POST;
@@ -92,7 +98,7 @@ impl Check<'_> {
         Some((config, defaults))
     }
 
-    fn url(&mut self, key: &str, given: Option<String>) -> Option<Url> {
+    fn url(&mut self, key: &str, given: Option<&str>) -> Option<Url> {
         let Some(given) = given else {
             self.wrong.add(
                 format!("{key}.url"),
@@ -102,7 +108,7 @@ impl Check<'_> {
             return None;
         };
         let mut wrong = |text: &str| self.wrong.add(format!("{key}.url"), text);
-        match Url::parse(&given) {
+        match Url::parse(given) {
             Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host().is_none() => {
                 wrong("it must begin with http:// or https:// and name a host");
             }
@@ -120,6 +126,7 @@ impl Check<'_> {
     pub(super) fn refuse_http_keys(&mut self, key: &str, file: &EndpointFile, why: &str) {
         for (name, is_given) in [
             ("url", file.url.is_some()),
+            ("url_file", file.url_file.is_some()),
             ("method", file.method.is_some()),
             ("headers", file.headers.is_some()),
             ("header_files", file.header_files.is_some()),

@@ -147,7 +147,9 @@ impl Check<'_> {
                 self.wrong.add(format!("{key}.{name}"), "it has no effect on this service; remove the key");
             }
         }
-        endpoint.url.get_or_insert(url);
+        if endpoint.url_file.is_none() {
+            endpoint.url.get_or_insert(url);
+        }
         let (mut http, _) = self.http(key, endpoint)?;
         http.method = Method::POST;
         Some(http)
