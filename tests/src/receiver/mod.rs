@@ -94,6 +94,8 @@ struct State {
     rng: Rng,
     /// Bodies that contain one of these get 400.
     rejected: Vec<String>,
+    /// Bodies that contain one of these are taken, and their connections reset.
+    unacknowledged: Vec<String>,
 }
 
 impl State {
@@ -134,6 +136,7 @@ impl Receiver {
             script: Box::new(|_| Reaction::Accept),
             rng: Rng::with_seed(0),
             rejected: Vec::new(),
+            unacknowledged: Vec::new(),
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let shared = Arc::new(Mutex::new(state));
@@ -206,12 +209,19 @@ impl Receiver {
     /// Accepts everything again.
     pub fn heal(&self) {
         self.always(Reaction::Accept);
-        self.state().rejected.clear();
+        let mut state = self.state();
+        state.rejected.clear();
+        state.unacknowledged.clear();
     }
 
     /// Rejects bodies that contain this text with status 400.
     pub fn reject(&self, text: &str) {
         self.state().rejected.push(text.to_owned());
+    }
+
+    /// Takes bodies that contain this text without a response: their connections are reset.
+    pub fn never_acknowledge(&self, text: &str) {
+        self.state().unacknowledged.push(text.to_owned());
     }
 
     /// The sender was killed: it cannot know which messages have arrived.

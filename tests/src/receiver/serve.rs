@@ -128,8 +128,11 @@ async fn respond(
 /// Records a request, and lets the model take its events.
 fn take(shared: &Shared, mut received: ReceivedRequest) -> (usize, Reaction) {
     let mut state = lock(shared);
-    if received.reaction.acknowledges() && state.rejected.iter().any(|text| received.body.contains(text)) {
+    let has = |texts: &[String]| texts.iter().any(|text| received.body.contains(text));
+    if received.reaction.acknowledges() && has(&state.rejected) {
         received.reaction = Reaction::Status(400);
+    } else if received.reaction.acknowledges() && has(&state.unacknowledged) {
+        received.reaction = Reaction::ResetAfter { taken: true };
     }
     let reaction = received.reaction.clone();
     let id = received.header("webhook-id").unwrap_or_default().to_owned();

@@ -56,6 +56,36 @@ fn snapshots_one_upon_another_are_complete_at_a_receiver_that_fails() -> Outcome
 }
 
 #[test]
+fn a_part_taken_in_an_abandoned_snapshot_is_part_of_the_next_one_too() -> Outcome {
+    story(|world| {
+        let delivery = Delivery::start_with(world, json!({ "batch": { "events": 1 } }), 3)?;
+        delivery.begins()?;
+        // Quoted, as another address begins with it.
+        delivery.receiver.never_acknowledge("\"10.0.0.1\"");
+        let before = delivery.receiver.request_count();
+        delivery.command(world, &["snapshot", "soar"])?;
+        let parts = || {
+            let requests = delivery.receiver.requests().split_off(before);
+            requests.iter().filter(|request| request.body.contains("\"10.0.0.1\"")).count()
+        };
+        eventually("its part is taken", || parts() > 0)?;
+        let begun = || {
+            let requests = delivery.receiver.requests().split_off(before);
+            requests.iter().filter(|request| request.body.contains("snapshot.started")).count()
+        };
+        delivery.command(world, &["snapshot", "soar"])?;
+        eventually("the next one begins", || begun() > 1)?;
+        let taken = parts();
+        eventually("its part is taken again", || parts() > taken + 1)?;
+        delivery.receiver.heal();
+        delivery.ban("192.0.2.1")?;
+        let before = delivery.receiver.snapshots();
+        eventually("it is complete", || delivery.receiver.snapshots() > before)?;
+        delivery.settles()
+    })
+}
+
+#[test]
 fn an_endpoint_that_fails_holds_up_no_other() -> Outcome {
     story(|world| {
         let lapi = ScriptedLapi::start(&world.router)?;
