@@ -30,8 +30,6 @@ pub struct Config {
     pub mirror: Option<Arc<MirrorConfig>>,
     /// The type half of the User-Agent; `palisade-webhook` by default.
     pub present_as: String,
-    /// Only decisions of these scopes are pulled unless the file names others; empty for the LAPI's default.
-    pub scopes: Vec<&'static str>,
 }
 
 /// One endpoint.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use palisade_bouncer::control::{Effect, Subject};
 use palisade_bouncer::run::{
     Bouncer, CHECK, Checked, CommandContext, DEBUG_FLAG, Enforcement, EnforcementStatus, FirstDecisions,
-    LOOKUP, PROGRAM_FLAGS, ProgramInfo, STATUS, Start, TRACE_FLAG,
+    LOOKUP, Note, PROGRAM_FLAGS, ProgramInfo, STATUS, Start, TRACE_FLAG,
 };
 use palisade_bouncer::settings::read_secret;
 use palisade_cache::Snapshot;
@@ -127,7 +127,6 @@ impl Bouncer for Webhook {
                     endpoints: Vec::new(),
                     mirror: Some(Arc::new(mirror)),
                     present_as: STOCK_MIRROR.to_owned(),
-                    scopes: Vec::new(),
                 };
                 return Some(Checked { config, notes });
             }
@@ -136,7 +135,17 @@ impl Bouncer for Webhook {
         let file = document.parse_into::<ConfigFile>(problems)?;
         let files = Files { secret: &|path| read_secret(NAME, path), text: &read_text };
         match file.check(files) {
-            Ok(config) => Some(Checked { config, notes: Vec::new() }),
+            Ok(config) => {
+                let asked = config.scopes_to_ask_for();
+                let mut notes = Vec::new();
+                if !document.has("scopes") && !asked.is_empty() {
+                    let asked = asked.into_iter().collect::<Vec<_>>().join(", ");
+                    notes.push(Note::warn(format!(
+                        "a filter names {asked}, which a LAPI sends only when it is asked; add `scopes: [ip, range, {asked}]`"
+                    )));
+                }
+                Some(Checked { config, notes })
+            }
             Err(more) => {
                 problems.extend(more);
                 None
@@ -146,10 +155,6 @@ impl Bouncer for Webhook {
 
     fn present_as(config: &Config) -> &str {
         &config.present_as
-    }
-
-    fn scopes(config: &Config) -> &[&'static str] {
-        &config.scopes
     }
 
     fn grace(config: &Config) -> Duration {

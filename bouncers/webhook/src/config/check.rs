@@ -102,7 +102,19 @@ impl ConfigFile {
         {
             check.wrong.add("present_as", "it must consist of letters, digits and hyphens");
         }
-        check.wrong.or(Config { endpoints, mirror, present_as, scopes: Vec::new() })
+        check.wrong.or(Config { endpoints, mirror, present_as })
+    }
+}
+
+impl Config {
+    /// The scopes that a filter names and a LAPI does not send unless it is asked for them: such a filter finds nothing.
+    pub fn scopes_to_ask_for(&self) -> BTreeSet<String> {
+        const SENT: [&str; 2] = ["ip", "range"];
+        let of_endpoints = self.endpoints.iter().map(|endpoint| &endpoint.filter);
+        let of_lists = self.mirror.iter().flat_map(|mirror| &mirror.lists).map(|list| &list.filter);
+        let named = of_endpoints.chain(of_lists).flat_map(|filter| &filter.scopes);
+        let asked = named.filter(|scope| !SENT.iter().any(|known| scope.eq_ignore_ascii_case(known)));
+        asked.map(|scope| scope.to_lowercase()).collect()
     }
 }
 
@@ -112,6 +124,13 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// Reports the keys that are given although they have no effect.
+    fn refuse(&mut self, key: &str, keys: &[(&str, bool)], why: &str) {
+        for (name, _) in keys.iter().filter(|(_, is_given)| *is_given) {
+            self.wrong.add(format!("{key}.{name}"), format!("{why}; remove the key"));
+        }
+    }
+
     /// A secret that is written in the file or in a file of its own; `None` for neither.
     fn secret(&mut self, key: &str, given: Option<Secret>, file: Option<PathBuf>) -> Option<Secret> {
         match (given, file) {

@@ -140,3 +140,12 @@ fn lists_have_paths_and_readers_of_their_own() {
         assert!(wrong.contains(part), "{lists}: {wrong}");
     }
 }
+
+#[test]
+fn scopes_that_only_a_filter_names_are_found() {
+    let asked = |filter: &str| {
+        parse(&format!("endpoints: [{{name: a, url: 'https://x'{filter}}}]")).unwrap().scopes_to_ask_for()
+    };
+    assert!(asked("").is_empty() && asked(", filter: {scopes: [Ip, range]}").is_empty());
+    assert_eq!(asked(", filter: {scopes: [Country, ip]}").into_iter().collect::<Vec<_>>(), ["country"]);
+}

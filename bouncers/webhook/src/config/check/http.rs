@@ -124,7 +124,7 @@ impl Check<'_> {
 
     /// Reports keys of HTTP endpoints in one that is something else.
     pub(super) fn refuse_http_keys(&mut self, key: &str, file: &EndpointFile, why: &str) {
-        for (name, is_given) in [
+        let keys = [
             ("url", file.url.is_some()),
             ("url_file", file.url_file.is_some()),
             ("method", file.method.is_some()),
@@ -145,11 +145,8 @@ impl Check<'_> {
             ("allow_addresses", file.allow_addresses.is_some()),
             ("connect_timeout", file.connect_timeout.is_some()),
             ("timeout", file.timeout.is_some()),
-        ] {
-            if is_given {
-                self.wrong.add(format!("{key}.{name}"), format!("{why}; remove the key"));
-            }
-        }
+        ];
+        self.refuse(key, &keys, why);
     }
 
     /// With the most events that the template takes.

@@ -75,16 +75,12 @@ impl Check<'_> {
         if cloudfront && region != "us-east-1" {
             self.wrong.add(format!("{block}.region"), "sets of CloudFront are in us-east-1");
         }
-        for (name, is_given) in [
+        let keys = [
             ("bearer", endpoint.bearer.is_some()),
             ("bearer_file", endpoint.bearer_file.is_some()),
             ("basic", endpoint.basic.is_some()),
-        ] {
-            if is_given {
-                self.wrong
-                    .add(format!("{key}.{name}"), "requests are signed with the access key; remove the key");
-            }
-        }
+        ];
+        self.refuse(key, &keys, "requests are signed with the access key");
         let http = self.api(key, endpoint, format!("https://wafv2.{region}.amazonaws.com/"))?;
         let ipv4 = file.ipv4.and_then(|set| self.ip_set(&format!("{block}.ipv4"), set));
         let ipv6 = file.ipv6.and_then(|set| self.ip_set(&format!("{block}.ipv6"), set));
@@ -114,7 +110,7 @@ impl Check<'_> {
 
     /// A list is sent whole, so there is nothing to put together, to keep or to repeat.
     fn refuse_delivery_keys(&mut self, key: &str, endpoint: &EndpointFile) {
-        for (name, is_given) in [
+        let keys = [
             ("events", endpoint.events.is_some()),
             ("initial", endpoint.initial.is_some()),
             ("batch", endpoint.batch.is_some()),
@@ -123,16 +119,13 @@ impl Check<'_> {
             ("replay_at_start", endpoint.replay_at_start.is_some()),
             ("keep_history", endpoint.keep_history.is_some()),
             ("max_dead_letters", endpoint.max_dead_letters.is_some()),
-        ] {
-            if is_given {
-                self.wrong.add(format!("{key}.{name}"), "it has no effect on whole lists; remove the key");
-            }
-        }
+        ];
+        self.refuse(key, &keys, "it has no effect on whole lists");
     }
 
     /// The HTTP keys of an endpoint whose URL is known.
     fn api(&mut self, key: &str, endpoint: &mut EndpointFile, url: String) -> Option<HttpConfig> {
-        for (name, is_given) in [
+        let keys = [
             ("method", endpoint.method.is_some()),
             ("template", endpoint.template.is_some()),
             ("template_file", endpoint.template_file.is_some()),
@@ -142,11 +135,8 @@ impl Check<'_> {
             ("signing_secrets", endpoint.signing_secrets.is_some()),
             ("signing_secret_files", endpoint.signing_secret_files.is_some()),
             ("hmac", endpoint.hmac.is_some()),
-        ] {
-            if is_given {
-                self.wrong.add(format!("{key}.{name}"), "it has no effect on this service; remove the key");
-            }
-        }
+        ];
+        self.refuse(key, &keys, "it has no effect on this service");
         if endpoint.url_file.is_none() {
             endpoint.url.get_or_insert(url);
         }
