@@ -39,8 +39,11 @@ use crate::sink::Message;
 use crate::store::{DeadLetter, EndpointState, Store, ValueRecord};
 use crate::view::Texts;
 
-/// Values or queued events that are made into messages at once, with one commit.
+/// Values or queued events that are made into messages at once, with one commit, unless the receiver is fast.
 pub const WINDOW: usize = 4096;
+
+/// The same for a fast receiver.
+const MAX_WINDOW: usize = 16_384;
 
 /// Most events in messages that are ready or under way.
 const MAX_PREPARED_EVENTS: usize = 65_536;
@@ -75,6 +78,9 @@ pub struct Engine {
     is_store_new: bool,
 
     pending: Pending,
+    /// Values that are made into messages at once now.
+    window: usize,
+    last_window_at: Timestamp,
     sweep: Option<Sweep>,
     wants_reconcile: bool,
     wants_adopt: bool,
@@ -146,6 +152,8 @@ impl Engine {
             snapshot,
             state,
             pending: Pending::default(),
+            window: WINDOW,
+            last_window_at: now,
             sweep: None,
             wants_reconcile: false,
             wants_adopt: false,

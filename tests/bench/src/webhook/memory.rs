@@ -12,6 +12,8 @@ use crate::report::{BenchRow, Target};
 use crate::scripted::ScriptedStream;
 
 const MILLION: usize = 1_000_000;
+/// How often decisions change that change repeatedly: a million changes in all.
+const CHANGES_OF_EACH: usize = 10;
 const LIMIT: Duration = Duration::from_secs(300);
 const UPDATE_FREQUENCY: Duration = Duration::from_millis(200);
 const TARGET_MB: f64 = 60.0;
@@ -41,30 +43,32 @@ fn measure() -> Outcome<Vec<BenchRow>> {
     let start = at_start(&full, true)?;
     let changes = changes(&delta, true)?;
     let changes_alone = self::changes(&delta, false)?;
+    let few = decisions(&nets[..MILLION / CHANGES_OF_EACH]).collect::<Vec<_>>().join(",");
+    let repeated = repeated_changes(&few, false)?;
+    let history = repeated_changes(&few, true)?;
     let row = |figure: &str, mb, peer, target| {
         let peer = Some((peer, "the same without endpoints: the cache"));
         BenchRow::new(figure, "MB", mb, peer, target)
     };
+    let alone = |figure: &str, mb, target| BenchRow::new(figure, "MB", mb, None, target);
     let at_most = Target::AtMost(TARGET_MB);
     Ok(vec![
         row("a million to be sent at the start, endpoint away", start.now, cache.now, at_most),
         row("the same: highest", start.peak, cache.peak, Target::None),
         row("a million changes while the endpoint is away", changes.now, changes_alone.now, at_most),
         row("the same: highest", changes.peak, changes_alone.peak, Target::None),
-        BenchRow::new(
-            "of this for the changes that wait",
-            "MB",
-            changes.now - changes_alone.now,
-            None,
-            Target::AtMost(TARGET_MB),
-        ),
+        alone("of this for the changes that wait", changes.now - changes_alone.now, at_most),
+        alone("a million changes of 100,000 decisions, endpoint away", repeated.now, at_most),
+        alone("the same: highest", repeated.peak, Target::None),
+        alone("the same with keep_history: all of them wait", history.now, at_most),
+        alone("the same: highest", history.peak, Target::None),
     ])
 }
 
 /// The endpoint has never been there.
 fn at_start(lapi: &ScriptedStream, has_endpoint: bool) -> Outcome<Memory> {
     let receiver = HttpReceiver::start(0)?;
-    let config = config(lapi, has_endpoint.then(|| receiver.url()).as_deref());
+    let config = config(lapi, has_endpoint.then(|| receiver.url()).as_deref(), "");
     drop(receiver);
     let sender = Sender::start(Program::Ours, &config)?;
     settled(&sender, || sender.response_sent(lapi).is_some())
@@ -72,21 +76,42 @@ fn at_start(lapi: &ScriptedStream, has_endpoint: bool) -> Outcome<Memory> {
 
 /// The endpoint has been told that there is nothing, and is gone when there is.
 fn changes(delta: &str, has_endpoint: bool) -> Outcome<Memory> {
+    let (lapi, sender) = with_nothing(has_endpoint, "")?;
+    lapi.announce(delta)?;
+    settled(&sender, || true)
+}
+
+/// Decisions come and go.
+fn repeated_changes(decisions: &str, has_history: bool) -> Outcome<Memory> {
+    let more = if has_history { "    keep_history: true\n    history: {max_size: 1GB}\n" } else { "" };
+    let (lapi, sender) = with_nothing(true, more)?;
+    for change in 0..CHANGES_OF_EACH {
+        if change % 2 == 0 {
+            lapi.announce(decisions)?
+        } else {
+            lapi.delete(decisions)?
+        };
+        // Each is noted before the next one.
+        settled(&sender, || true)?;
+    }
+    settled(&sender, || true)
+}
+
+/// There are no decisions, which the endpoint has been told, if it is wanted; then it is gone.
+fn with_nothing(has_endpoint: bool, more: &str) -> Outcome<(ScriptedStream, Sender)> {
     let lapi = ScriptedStream::start_here(std::iter::empty())?;
     let receiver = HttpReceiver::start(0)?;
-    let config = config(&lapi, has_endpoint.then(|| receiver.url()).as_deref());
+    let config = config(&lapi, has_endpoint.then(|| receiver.url()).as_deref(), more);
     let sender = Sender::start(Program::Ours, &config)?;
     if has_endpoint {
         let told = receiver.wait_for_text("snapshot.completed", LIMIT);
         told.map_err(|failure| sender.failed(&failure))?;
     }
-    drop(receiver);
-    lapi.announce(delta)?;
-    settled(&sender, || true)
+    Ok((lapi, sender))
 }
 
-fn config(lapi: &ScriptedStream, url: Option<&str>) -> String {
-    let file = http_file(&lapi.access(), url.unwrap_or("none"), "", UPDATE_FREQUENCY);
+fn config(lapi: &ScriptedStream, url: Option<&str>, more: &str) -> String {
+    let file = http_file(&lapi.access(), url.unwrap_or("none"), more, UPDATE_FREQUENCY);
     match (url, file.split_once("endpoints:")) {
         (None, Some((before, _))) => {
             format!("{before}mirror: {{listen: '127.0.0.1:0', lists: [{{path: /list}}]}}\n")

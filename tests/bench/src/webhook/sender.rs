@@ -53,6 +53,10 @@ impl Sender {
         };
         let mut command = tools::command(binary)?;
         command.arg("-c").arg(&file).env("STATE_DIRECTORY", &state);
+        if program == Program::Ours {
+            // As in the packaged unit.
+            command.env("MALLOC_ARENA_MAX", "1").env("MALLOC_TRIM_THRESHOLD_", "131072");
+        }
         let output = File::create(&log)?;
         command.stdout(output.try_clone()?).stderr(output).stdin(Stdio::null());
         let started = Instant::now();

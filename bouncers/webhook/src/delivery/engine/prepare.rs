@@ -1,11 +1,12 @@
 //! The part of the engine that reads and writes the store.
 
 use std::mem::take;
+use std::time::Duration;
 
 use palisade_cache::Timestamp;
 use tracing::{error, info, warn};
 
-use super::{CONFIRM_AFTER, Engine, MAX_PREPARED_EVENTS, STORE_RETRY, WINDOW};
+use super::{CONFIRM_AFTER, Engine, MAX_PREPARED_EVENTS, MAX_WINDOW, STORE_RETRY, WINDOW};
 use crate::delivery::circuit::Permit;
 use crate::delivery::difference::{Known, Wanted};
 use crate::delivery::pending::MAX_PENDING;
@@ -19,7 +20,16 @@ use crate::store::{Commit, Committed, StoreError, ValueRecord};
 use crate::view;
 
 /// Confirmations that are stored without waiting for more.
-const MAX_CONFIRMED: usize = 8192;
+const MAX_CONFIRMED: usize = 16_384;
+
+/// Windows that follow each other faster than this grow.
+const SHORT_WINDOW: Duration = Duration::from_millis(250);
+
+/// A window that lasted this long is the last large one.
+const LONG_WINDOW: Duration = Duration::from_secs(1);
+
+/// Pieces of a sweep that are read at once, so that other work is not put off for long.
+const MAX_SWEEP_PIECES: usize = 8;
 
 impl Engine {
     /// Whether [`prepare`](Self::prepare) has something to do.
@@ -66,11 +76,16 @@ impl Engine {
             self.unsaved_since.get_or_insert(now);
         }
         self.begin_sweep();
-        if self.is_sweep_due() {
+        // Several pieces, so that one commit serves them all.
+        for _ in 0..MAX_SWEEP_PIECES {
+            if self.sweep.is_none() || !self.is_sweep_due() {
+                break;
+            }
             self.advance_sweep(now)?;
         }
         let most = self.window_size(now);
         if most > 0 {
+            self.adapt_window(most, now);
             self.window(most, now)?;
         }
         if self.history_is_due(now) {
@@ -167,6 +182,18 @@ impl Engine {
         waiting.min(room)
     }
 
+    /// A commit costs about the same for any number of values, and the receiver waits for it. So a fast one is given more
+    /// at once; a slow one is not, because what is prepared no longer changes with its value.
+    fn adapt_window(&mut self, size: usize, now: Timestamp) {
+        let since = now.saturating_duration_since(self.last_window_at);
+        self.last_window_at = now;
+        if since >= LONG_WINDOW {
+            self.window = WINDOW;
+        } else if since < SHORT_WINDOW && (size < self.pending.waiting() || self.sweep.is_some()) {
+            self.window = (self.window * 2).min(MAX_WINDOW);
+        }
+    }
+
     /// How many values or events may be made into messages, by the state of the receiver.
     pub(super) fn room(&self, now: Timestamp) -> usize {
         let batch = self.config.batch.events.max(1);
@@ -174,7 +201,7 @@ impl Engine {
             || self.retained.iter().any(|id| self.shipments.get(id).is_some_and(|one| one.not_before <= now));
         match self.circuit.permit(now) {
             Permit::Many if !self.circuit.is_failing() => {
-                let most = (batch * self.config.parallel * 2).clamp(WINDOW, MAX_PREPARED_EVENTS);
+                let most = (batch * self.config.parallel * 2).clamp(self.window, MAX_PREPARED_EVENTS);
                 // Not for each value that becomes free: a commit costs the same for one and for thousands.
                 let prepared = self.prepared();
                 if prepared > most / 2 { 0 } else { most - prepared }
@@ -200,7 +227,7 @@ impl Engine {
             // Until all is stored as known, a crash must begin it anew.
             return sweep.kind != SweepKind::Adopt || self.pending.is_empty();
         }
-        self.pending.waiting() < WINDOW && self.pending.len() + SWEEP_CHUNK <= MAX_PENDING
+        self.pending.waiting() < self.window && self.pending.len() + SWEEP_CHUNK <= MAX_PENDING
     }
 
     fn next_sweep(&self) -> Option<SweepKind> {
