@@ -26,7 +26,7 @@ pub struct Accepted {
 pub struct AcceptedFile(PathBuf);
 
 impl AcceptedFile {
-    /// A file at this path, in a directory that exists.
+    /// A file at this path, whose directory is made when it is first written.
     pub fn new(path: PathBuf) -> Self {
         Self(path)
     }
@@ -57,6 +57,10 @@ impl AcceptedFile {
     pub fn write(&self, accepted: &Accepted) -> io::Result<()> {
         let staged = self.0.with_extension("new");
         let written = (|| {
+            // Stores of other endpoints make the directory too, but there may be none.
+            if let Some(parent) = self.0.parent() {
+                fs::create_dir_all(parent)?;
+            }
             let mut file = File::create(&staged)?;
             file.write_all(&serde_json::to_vec(accepted)?)?;
             // Before the rename: otherwise a power failure may leave the new name with no contents.
@@ -94,6 +98,16 @@ impl AcceptedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_directory_is_made_when_no_other_endpoint_has_made_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = AcceptedFile::new(dir.path().join("endpoints").join("x.list"));
+        file.forget().unwrap();
+        let accepted = Accepted { digest: Some("ab".to_owned()), stopped: false };
+        file.write(&accepted).unwrap();
+        assert_eq!(file.read().unwrap(), accepted);
+    }
 
     #[test]
     fn what_was_accepted_is_read_back_and_a_damaged_file_says_nothing() {
