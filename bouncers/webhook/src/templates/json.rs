@@ -112,7 +112,8 @@ impl Serialize for EventsJson<'_> {
     }
 }
 
-/// Escapes U+2028 and U+2029, which end a line for some readers of line-based JSON.
+/// Escapes U+0085, U+2028 and U+2029, which end a line for some readers of line-based JSON, such as Python's
+/// `splitlines`. JSON itself has only the controls below U+0020 escaped.
 struct OneLine;
 
 impl Formatter for OneLine {
@@ -121,12 +122,21 @@ impl Formatter for OneLine {
         writer: &mut W,
         fragment: &str,
     ) -> std::io::Result<()> {
-        if !fragment.contains(['\u{2028}', '\u{2029}']) {
-            return writer.write_all(fragment.as_bytes());
+        let mut rest = fragment;
+        while let Some(at) = rest.find(LINE_ENDS) {
+            let (before, from) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            let mut characters = from.chars();
+            if let Some(end) = characters.next() {
+                write!(writer, "\\u{:04x}", u32::from(end))?;
+            }
+            rest = characters.as_str();
         }
-        writer.write_all(fragment.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029").as_bytes())
+        writer.write_all(rest.as_bytes())
     }
 }
+
+const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 
 /// Appends a value as JSON in one line.
 pub(super) fn write(out: &mut Vec<u8>, value: &impl Serialize) {
@@ -167,5 +177,21 @@ pub(super) fn parse_as(content_type: &str, body: &[u8]) -> Result<(), (usize, St
             }
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_reader_finds_a_line_end_within_a_value() {
+        let text = "a\n\r\u{b}\u{c}\u{1c}\u{85}b\u{2028}\u{2029}é\u{85}";
+        let mut line = Vec::new();
+        write(&mut line, &text);
+        let line = String::from_utf8(line).unwrap();
+        assert!(!line.contains(char::is_control) && !line.contains(LINE_ENDS), "{line}");
+        assert!(line.contains("\\u0085b\\u2028\\u2029é\\u0085"), "{line}");
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
     }
 }

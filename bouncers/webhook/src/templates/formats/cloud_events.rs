@@ -99,7 +99,7 @@ impl Serialize for CloudEvent<'_> {
                 map.serialize_entry("id", &Text(event.id))?;
                 map.serialize_entry("type", &Joined(&self.format.type_prefix, event.kind.as_str()))?;
                 map.serialize_entry("time", &rfc3339(event.at))?;
-                let subject = event.value.to_string();
+                let subject = attribute(&event.value.to_string());
                 // An attribute must not be empty.
                 if !subject.is_empty() {
                     map.serialize_entry("subject", &subject)?;
@@ -117,6 +117,15 @@ impl Serialize for CloudEvent<'_> {
     }
 }
 
+/// A text as an attribute may have it: without controls and noncharacters. `data` has the text as it is.
+fn attribute(text: &str) -> String {
+    let is_noncharacter =
+        |c: char| matches!(u32::from(c), 0xfdd0..=0xfdef) || u32::from(c) & 0xfffe == 0xfffe;
+    let allowed =
+        |c: char| if c.is_control() || is_noncharacter(c) { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().map(allowed).collect()
+}
+
 struct Joined<'a>(&'a str, &'a str);
 
 impl Serialize for Joined<'_> {
@@ -129,4 +138,18 @@ impl Serialize for Joined<'_> {
 struct MarkData {
     #[serde(skip_serializing_if = "Option::is_none")]
     event_count: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_has_no_controls_and_no_noncharacters() {
+        assert_eq!(
+            attribute("a\n\u{7f}\u{85}é\u{fdd0}\u{ffff}\u{1fffe}😀"),
+            "a\u{fffd}\u{fffd}\u{fffd}é\u{fffd}\u{fffd}\u{fffd}😀"
+        );
+        assert_eq!(attribute("192.0.2.0/24"), "192.0.2.0/24");
+    }
 }
