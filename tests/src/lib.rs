@@ -67,6 +67,7 @@ mod raw_upstream;
 mod reach;
 mod receiver;
 mod recording_program;
+mod service_stand_in;
 mod site;
 mod small_disk;
 mod tls_visitor;
@@ -109,6 +110,7 @@ pub use receiver::{
     Decides, Entries, Reaction, ReceivedEvent, ReceivedRequest, Receiver, Truth, webhook_file,
 };
 pub use recording_program::{Call, FedProcess, RecordingProgram};
+pub use service_stand_in::{ServiceRequest, ServiceResponse, ServiceRules, ServiceStandIn};
 pub use site::Site;
 pub use small_disk::fill_disk;
 pub use tls_visitor::{CurlReply, TlsVisitor, base64_of_first};

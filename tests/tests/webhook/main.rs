@@ -3,7 +3,9 @@
 mod crashes;
 mod disk;
 mod guide;
+mod lists;
 mod mirror;
 mod programs;
 mod receivers;
 mod signatures;
+mod templates;
