@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::file::{BatchFile, EndpointFile, HistoryFile, RetryFile};
 use super::super::{
-    BatchConfig, EndpointConfig, FilterConfig, HistoryConfig, Initial, Receiver, RetryConfig,
+    BatchConfig, EndpointConfig, FilterConfig, HistoryConfig, Initial, ProgramMode, Receiver, RetryConfig,
 };
 use super::{Check, SHORTEST};
 use crate::event::Grouping;
@@ -18,6 +18,9 @@ const MAX_PARALLEL: usize = 64;
 const MAX_BATCH: usize = 1000;
 /// The most events passed to a program at once.
 const MAX_PROGRAM_BATCH: usize = 10_000;
+/// Events passed at once to a program that reads lines, by default: the program waits after each message until it is
+/// known to have been read, so a message is worth many pages of the pipe.
+const LINES_BATCH: usize = 4000;
 /// The longest body of a message.
 const MAX_BODY: u64 = 16 << 20;
 /// The longest wait for more events.
@@ -37,10 +40,13 @@ pub(super) struct ReceiverDefaults {
 }
 
 impl ReceiverDefaults {
-    pub(super) fn program() -> Self {
+    pub(super) fn program(mode: ProgramMode) -> Self {
         Self {
             initial: Initial::Snapshot,
-            events: MAX_BATCH,
+            events: match mode {
+                ProgramMode::Arguments { .. } => MAX_BATCH,
+                ProgramMode::StandardInput { .. } => LINES_BATCH,
+            },
             wait: Duration::ZERO,
             max_events: MAX_PROGRAM_BATCH,
             parallel: 1,
@@ -129,7 +135,8 @@ impl Check<'_> {
         if let Some(program) = file.program.take() {
             self.refuse_http_keys(key, file, "a program has none");
             let program = self.program(&format!("{key}.program"), program)?;
-            return Some((Receiver::Program(program.into()), ReceiverDefaults::program()));
+            let defaults = ReceiverDefaults::program(program.mode);
+            return Some((Receiver::Program(program.into()), defaults));
         }
         if let Some(replace) = file.replace.take() {
             let replace = self.replace(key, replace, file)?;
