@@ -37,7 +37,7 @@ use http::HeaderName;
 pub(crate) use self::credentials::fixed_headers;
 
 pub use self::client::{Client, ClientRequest, ClientResponse, DEFAULT_RESPONSE_LIMIT};
-pub use self::connection::{MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS};
+pub use self::connection::{MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS, MAX_RESPONSE_HEADS};
 pub(crate) use self::exchange::list_id;
 pub use self::exchange::{ClientExchange, MAX_ANSWER_BYTES};
 pub use self::response::MAX_RETRY_AFTER;

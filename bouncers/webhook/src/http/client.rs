@@ -9,7 +9,9 @@ use http_body_util::Full;
 use palisade_go_compat::with_causes;
 use tokio::time::timeout;
 
-use super::connection::{BodyEnd, Connection, ExchangeError, Exchanged, HttpRequest, MAX_RESPONSE_HEAD};
+use super::connection::{
+    BodyEnd, Connection, ExchangeError, Exchanged, HttpRequest, MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADS,
+};
 use super::credentials::fixed_headers;
 use super::dial::{Dialer, Resolver, refuses};
 use super::reason::{Excerpts, retry, shown, unsent};
@@ -143,6 +145,7 @@ impl Client {
             match connection.exchange(request, body_limit).await {
                 Ok(exchanged) => return self.finish(connection, exchanged),
                 Err(ExchangeError::Failed(error)) => return Err(self.exchange_failure(&error, before)),
+                Err(ExchangeError::TooManyInterim) => return Err(self.too_many_interim(before)),
                 Err(ExchangeError::Unsent(unsent)) => request = *unsent,
             }
         }
@@ -152,6 +155,7 @@ impl Client {
         match connection.exchange(request, body_limit).await {
             Ok(exchanged) => self.finish(connection, exchanged),
             Err(ExchangeError::Failed(error)) => Err(self.exchange_failure(&error, before)),
+            Err(ExchangeError::TooManyInterim) => Err(self.too_many_interim(before)),
             Err(ExchangeError::Unsent(_)) => Err(retry(
                 self.written.get() != before,
                 "the receiver closed the connection at once".to_owned(),
@@ -183,6 +187,12 @@ impl Client {
             }
         };
         Ok(ClientResponse { status: head.status, headers: head.headers, body, truncated })
+    }
+
+    fn too_many_interim(&self, before: u64) -> Failure {
+        let reason =
+            format!("more than {MAX_RESPONSE_HEADS} bytes of interim responses came before the response");
+        retry(self.written.get() != before, reason)
     }
 
     /// Of an exchange without a response.

@@ -16,10 +16,12 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use super::transport::Transport;
+use super::transport::{ReadLimit, Transport};
 
 /// Longest head of a response, in bytes.
 pub const MAX_RESPONSE_HEAD: usize = 64 * 1024;
+/// Most bytes read before the head of the response is complete: itself and interim responses (1xx) together.
+pub const MAX_RESPONSE_HEADS: usize = MAX_RESPONSE_HEAD + 16 * 1024;
 /// Most headers of a response.
 pub const MAX_RESPONSE_HEADERS: usize = 128;
 /// A connection that was idle for this long is not used again: firewalls on the way forget it without a word, usually
@@ -53,6 +55,8 @@ pub(super) enum ExchangeError {
     /// The connection was closed before it took the request, which is given back.
     Unsent(Box<HttpRequest>),
     Failed(hyper::Error),
+    /// Interim responses without end.
+    TooManyInterim,
 }
 
 type Driver = http1::Connection<TokioIo<Transport>, Full<Bytes>>;
@@ -61,6 +65,7 @@ pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once it has ended.
     driver: Option<Driver>,
+    read_limit: ReadLimit,
     idle_since: Instant,
     max_idle: Duration,
 }
@@ -69,8 +74,9 @@ impl Connection {
     pub(super) async fn new(transport: Transport) -> hyper::Result<Self> {
         let mut builder = http1::Builder::new();
         builder.max_headers(MAX_RESPONSE_HEADERS).max_header_size(MAX_RESPONSE_HEAD);
+        let read_limit = transport.read_limit.clone();
         let (sender, driver) = builder.handshake(TokioIo::new(transport)).await?;
-        Ok(Self { sender, driver: Some(driver), idle_since: Instant::now(), max_idle: MAX_IDLE })
+        Ok(Self { sender, driver: Some(driver), read_limit, idle_since: Instant::now(), max_idle: MAX_IDLE })
     }
 
     /// Whether the receiver, as far as is known, still has the connection open.
@@ -89,11 +95,18 @@ impl Connection {
         request: HttpRequest,
         body_limit: impl FnOnce(&response::Parts) -> usize,
     ) -> Result<Exchanged, ExchangeError> {
-        let Self { sender, driver, .. } = self;
+        let Self { sender, driver, read_limit, .. } = self;
         if drive(driver, sender.ready()).await.is_err() {
             return Err(ExchangeError::Unsent(Box::new(request)));
         }
-        let response = drive(driver, sender.try_send_request(request)).await;
+        read_limit.set(MAX_RESPONSE_HEADS as u64);
+        let mut responded = pin!(sender.try_send_request(request));
+        let head = poll_fn(|cx| match responded.as_mut().poll(cx) {
+            Poll::Pending if read_limit.is_reached() => Poll::Ready(None),
+            response => response.map(Some),
+        });
+        let response = drive(driver, head).await.ok_or(ExchangeError::TooManyInterim)?;
+        read_limit.lift();
         let (head, body) =
             response.map(Response::into_parts).map_err(|mut error| match error.take_message() {
                 Some(request) => ExchangeError::Unsent(Box::new(request)),

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use url::Host;
 
 use super::reason::{retry, shown, unsent};
-use super::transport::{Stream, Transport, Written};
+use super::transport::{ReadLimit, Stream, Transport, Written};
 use super::{HttpError, guard, tls};
 use crate::config::HttpConfig;
 use crate::sink::{Failure, FailureKind};
@@ -96,7 +96,7 @@ impl Dialer {
                 Stream::Tls(Box::new(tls.map_err(|error| self.tls_failure(&error))?))
             }
         };
-        Ok(Transport { stream, written })
+        Ok(Transport { stream, written, read_limit: ReadLimit::default() })
     }
 
     /// The addresses of the receiver that may be connected to.

@@ -1,4 +1,4 @@
-//! A plain or TLS connection that counts the bytes that were handed to it.
+//! A plain or TLS connection that counts the bytes written to it, and limits those read while a head is awaited.
 
 use std::io;
 use std::pin::Pin;
@@ -21,6 +21,43 @@ impl Written {
     }
 }
 
+/// How many bytes may be read from one connection before reading pauses; any number by default.
+///
+/// hyper limits each head but not their number, and goes on for as long as bytes are there. A receiver that sends interim
+/// responses without end would so keep a thread busy, which no timeout interrupts.
+#[derive(Debug, Clone)]
+pub(super) struct ReadLimit(Arc<AtomicU64>);
+
+impl Default for ReadLimit {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+}
+
+impl ReadLimit {
+    /// Limits what is read from now on. The last read may exceed it, by at most hyper's buffer.
+    pub(super) fn set(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Lifts the limit. The connection must be polled afterwards: nothing wakes it.
+    pub(super) fn lift(&self) {
+        self.set(u64::MAX);
+    }
+
+    /// Whether reading pauses.
+    pub(super) fn is_reached(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    fn count(&self, bytes: usize) {
+        let left = self.0.load(Ordering::Relaxed);
+        if left != u64::MAX {
+            self.set(left.saturating_sub(bytes as u64));
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Stream {
     Plain(TcpStream),
@@ -31,6 +68,7 @@ pub(super) enum Stream {
 pub(super) struct Transport {
     pub(super) stream: Stream,
     pub(super) written: Written,
+    pub(super) read_limit: ReadLimit,
 }
 
 /// Calls a method of whichever stream there is.
@@ -58,7 +96,13 @@ impl AsyncRead for Transport {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        of_stream!(self, poll_read, cx, buffer)
+        if self.read_limit.is_reached() {
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        let result = of_stream!(self, poll_read, cx, buffer);
+        self.read_limit.count(buffer.filled().len() - before);
+        result
     }
 }
 

@@ -13,7 +13,9 @@ use super::config;
 use super::peer::{OK, Peer};
 use crate::config::HttpConfig;
 use crate::http::dial::Resolver;
-use crate::http::{Client, ClientRequest, ClientResponse, DEFAULT_RESPONSE_LIMIT, MAX_RESPONSE_HEAD};
+use crate::http::{
+    Client, ClientRequest, ClientResponse, DEFAULT_RESPONSE_LIMIT, MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADS,
+};
 use crate::sink::{Failure, FailureKind};
 
 fn client(config: HttpConfig) -> Client {
@@ -132,6 +134,59 @@ async fn an_endless_response_is_read_to_a_limit() {
     assert_failed(post(&mut to(&head)).await, FailureKind::Retry, true, "too many headers");
     let line = endless("HTTP/1.1 200 OK\r\nX: ", "xxxxxxxxxxxxxxxx").await;
     assert_failed(post(&mut to(&line)).await, FailureKind::Retry, true, &MAX_RESPONSE_HEAD.to_string());
+}
+
+#[tokio::test]
+async fn interim_responses_are_read_to_a_limit_and_cost_no_others() {
+    for (interim, status) in [("HTTP/1.1 100 Continue\r\n\r\n", 100), ("HTTP/1.1 103 Hints\r\n\r\n", 103)] {
+        let some = Peer::new(move |number, mut stream, requests| async move {
+            while requests.read(number, &mut stream).await.is_some() {
+                let text = interim.repeat(100) + OK;
+                let _ = stream.write_all(text.as_bytes()).await;
+            }
+        })
+        .await;
+        let mut client = to(&some);
+        for _ in 0..50 {
+            assert_eq!(post(&mut client).await.unwrap().status.as_u16(), 200, "{status}");
+        }
+        assert_eq!(some.requests.connections(), [0; 50], "each exchange has the whole limit");
+        let flood = Peer::new(move |number, mut stream, requests| async move {
+            requests.read(number, &mut stream).await;
+            let chunk = interim.repeat(1000);
+            while stream.write_all(chunk.as_bytes()).await.is_ok() {}
+        })
+        .await;
+        // On the one thread of this test the flood would keep the timeout from firing.
+        assert_failed(post(&mut to(&flood)).await, FailureKind::Retry, true, "interim responses");
+    }
+}
+
+#[tokio::test]
+async fn a_long_response_that_is_there_at_once_is_read_whole() {
+    let body = "x".repeat(3 * MAX_RESPONSE_HEADS);
+    let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let peer = Peer::new(move |number, mut stream, requests| {
+        let text = text.clone();
+        async move {
+            while requests.read(number, &mut stream).await.is_some() {
+                let _ = stream.write_all(text.as_bytes()).await;
+            }
+        }
+    })
+    .await;
+    let mut client = to(&peer);
+    for _ in 0..3 {
+        let request = ClientRequest {
+            method: Method::POST,
+            target: None,
+            headers: client.headers().clone(),
+            body: Bytes::from_static(b"{}"),
+            response_limit: body.len(),
+        };
+        assert_eq!(client.send(request).await.unwrap().body.len(), body.len());
+    }
+    assert_eq!(peer.requests.connections(), [0, 0, 0]);
 }
 
 #[tokio::test]
