@@ -1,4 +1,4 @@
-//! Programs that a custom bouncer calls or feeds, and that record what they are told.
+//! Programs that a custom bouncer calls or feeds, and that record their calls and lines.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -53,7 +53,7 @@ impl FedProcess {
         kill_process(pid, Signal::KILL).doing(format_args!("killing process {}", self.id))
     }
 
-    /// The scenario of the decision on each value that it was told to enforce.
+    /// The scenario of the decision on each value that it is to enforce.
     pub fn holds(&self) -> BTreeMap<String, String> {
         let mut holds = BTreeMap::new();
         for line in &self.lines {

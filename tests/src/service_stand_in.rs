@@ -72,7 +72,7 @@ impl ServiceResponse {
 
 /// What a service is: its state, and what it makes of a request.
 pub trait ServiceRules: Send + 'static {
-    /// The response to a request; an error says what is wrong with the request, which gets 400 then.
+    /// The response to a request; an error names the fault of the request, and 400 is the response.
     ///
     /// # Errors
     /// What the service's documentation does not allow.

@@ -26,8 +26,8 @@ use tracing::info;
 use crate::config::{Config, EndpointConfig, ProgramConfig, ProgramMode, Receiver, ReplaceConfig};
 use crate::delivery::endpoint::{DRAIN_TIME, Endpoint, EndpointStart, Fault};
 use crate::delivery::status::EndpointStatus;
-use crate::filter::Filter;
-use crate::http::{ClientExchange, HttpConnector, USER_AGENT};
+use crate::filter::{Filter, Takes};
+use crate::http::{ClientExchange, HttpConnector, USER_AGENT, read_pem};
 use crate::program::{self, MaxStartsExceeded, ProgramConnector};
 use crate::replace::service::{Service, connect};
 use crate::replace::status::ReplaceStatus;
@@ -196,7 +196,7 @@ impl Endpoints {
             self.running().extract_if(.., |name, _| !kept.contains(&&**name)).map(|(_, one)| one).collect();
         let stays = |name: &str| configs.iter().any(|config| config.name == name);
         for one in ended.iter().filter(|one| !stays(&one.config.name)) {
-            info!(endpoint = one.config.name, "the endpoint ends; what it was told stays on the disk");
+            info!(endpoint = one.config.name, "the endpoint ends; what it has received stays on the disk");
         }
         stop_all(ended).await;
         for one in prepared {
@@ -307,7 +307,7 @@ fn certificates(config: &EndpointConfig) -> CertificateDigest {
     let pair = tls.and_then(|tls| tls.certificate.as_ref()).map(|(certificate, key)| [certificate, key]);
     for path in tls.and_then(|tls| tls.ca.as_ref()).into_iter().chain(pair.into_iter().flatten()) {
         // One that cannot be read is reported when it is used.
-        let content = std::fs::read(path).unwrap_or_default();
+        let content = read_pem(path).unwrap_or_default();
         digest.update((content.len() as u64).to_le_bytes());
         digest.update(content);
     }
@@ -328,7 +328,7 @@ async fn stop_all(endpoints: Vec<Arc<Running>>) {
     while ending.join_next().await.is_some() {}
 }
 
-fn takes(filter: &Arc<Filter>) -> Arc<dyn Fn(&Decision<'_>) -> bool + Send + Sync> {
+fn takes(filter: &Arc<Filter>) -> Takes {
     let filter = Arc::clone(filter);
     match filter.is_empty() {
         true => Arc::new(|_: &Decision<'_>| true),

@@ -5,6 +5,8 @@
 
 mod expression;
 
+use std::sync::Arc;
+
 use palisade_cache::Decision;
 
 use self::expression::Condition;
@@ -13,6 +15,9 @@ use crate::config::FilterConfig;
 
 /// The prefix of an origin that names one subscribed list.
 const LIST: &str = "lists:";
+
+/// Decides whether a decision is taken.
+pub type Takes = Arc<dyn Fn(&Decision<'_>) -> bool + Send + Sync>;
 
 /// Which decisions are taken, compiled.
 ///

@@ -44,6 +44,7 @@ pub use self::response::MAX_RETRY_AFTER;
 pub(crate) use self::response::{kind, retry_after};
 pub use self::signature::{HeaderSigner, SecretError, Signer, public_key};
 pub use self::sink::{ConnectError, HttpConnector, HttpSink};
+pub(crate) use self::tls::read_pem;
 
 /// What requests to receivers are sent with, unless `headers` has another.
 pub const USER_AGENT: &str = concat!("palisade-webhook/", env!("CARGO_PKG_VERSION"));

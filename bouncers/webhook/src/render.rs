@@ -84,7 +84,7 @@ fn sample_messages(endpoint: &EndpointConfig) -> Vec<Titled> {
     fitting.map(|sample| (format!("sample: {}", sample.name), sample.message)).collect()
 }
 
-/// The messages that tell of new decisions; says when the endpoint is told of none.
+/// The messages about new decisions, or a line of text when the endpoint takes none of them.
 fn messages_of(
     out: &mut String,
     endpoint: &EndpointConfig,

@@ -75,7 +75,7 @@ pub fn entries(
     found
 }
 
-/// Whether there is any decision on exactly this value, whoever takes it.
+/// Whether there is any decision on exactly this value, also one that the endpoint does not take.
 pub fn has_decisions(snapshot: &Snapshot, value: &Value) -> bool {
     match value {
         Value::Net(net) => snapshot.decisions_on(*net).next().is_some(),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn decisions_are_found_whoever_takes_them() {
+    fn decisions_that_are_not_taken_are_found_too() {
         let mut ledger = Ledger::new(Policy::longest_wins(), 0);
         let mut batch = Batch::new();
         let reason = Reason { remediation: "ban", origin: "cscli", scenario: "s" };

@@ -251,13 +251,13 @@ impl Bouncer for Webhook {
     }
 
     fn effect(&self, _subject: &Subject, _snapshot: &Snapshot) -> Effect {
-        let reason = "it is delivered and listed; whoever receives or reads it enforces it";
+        let reason = "it is delivered and listed; enforcing it is up to the receiver or reader";
         Effect { denied: None, reason: reason.to_owned() }
     }
 }
 
-/// Endpoints without a place for what they have been told.
-const NO_STATE_DIR: &str = "endpoints need `state_dir`, for what each of them has been told; set it to a directory that \
+/// Why endpoints cannot start: there is no place for what each of them has received.
+const NO_STATE_DIR: &str = "endpoints need `state_dir`, for what each of them has received; set it to a directory that \
                             this program may write";
 
 /// What the running program waits for.
@@ -275,7 +275,7 @@ impl Work {
     /// Works until the program ends, or an endpoint fails in a way that ends it.
     async fn run(mut self, webhook: Webhook) -> anyhow::Result<()> {
         let mut generations = self.cache.changed();
-        let tell = async {
+        let confirm = async {
             self.known.send_replace(Some(self.first_decisions.wait_complete().await));
             std::future::pending::<()>().await;
         };
@@ -295,7 +295,7 @@ impl Work {
             }
             () = self.stopping.cancelled() => None,
             () = self.stop.cancelled() => None,
-            () = tell => None,
+            () = confirm => None,
             () = observe => None,
         };
         if let Some(endpoints) = &webhook.endpoints {
@@ -360,7 +360,7 @@ impl StockFile {
         if stock_custom::is_stock_custom(document) {
             return Some(Self::Custom);
         }
-        // After the translation only a key of its own is left to tell it by.
+        // After the translation only a key of its own is left to recognise it by.
         let is_mirror = stock_mirror::is_stock_mirror(document) || document.has("listen_uri");
         is_mirror.then_some(Self::Mirror)
     }

@@ -73,7 +73,7 @@ fn a_lost_store_is_begun_anew_with_a_snapshot() -> Outcome {
         }
         eventually("the bans arrive", || truth.is_held_by(&receiver))?;
         webhook.process().kill()?;
-        // What it knew is lost with it, so its snapshot says what is no longer in force.
+        // Its records are lost with the store, so only the next snapshot shows what is no longer in force.
         receiver.sender_was_killed();
         std::fs::write(state.join("endpoints/soar.redb"), "not a store")?;
         truth.lift(&lapi, "10.0.0.1")?;

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 against_either_lapi!(the_same_file_gives_the_same_calls, the_same_file_gives_a_program_the_same_lines,);
 
-/// What a program is told of one change, without what depends on the time and the release.
+/// One change as it was passed to a program, without what depends on the time and the release.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Told {
+struct PassedChange {
     action: String,
     fields: Vec<String>,
     /// Of an `add`, its duration; of a `del` there is none left.
@@ -26,30 +26,30 @@ struct Told {
 /// The fields that all releases of the stock bouncer pass on.
 const FIELDS: [&str; 6] = ["id", "origin", "scenario", "scope", "type", "value"];
 
-fn told(action: &str, decision: &Value) -> Outcome<Told> {
+fn passed(action: &str, decision: &Value) -> Outcome<PassedChange> {
     let seconds = decision["duration"].as_str().unwrap_or_default().parse::<GoDuration>()?;
-    Ok(Told {
+    Ok(PassedChange {
         action: action.to_owned(),
         fields: FIELDS.iter().map(|field| decision[field].to_string()).collect(),
         seconds: seconds.nanos() / 1_000_000_000,
     })
 }
 
-impl Told {
+impl PassedChange {
     /// Of a call, whose arguments repeat what is in its JSON.
     fn of_call(call: &Call) -> Outcome<Self> {
         let decision: Value = serde_json::from_str(&call.json)?;
         assert_eq!((&decision["value"], &decision["scenario"]), (&json!(call.value), &json!(call.reason)));
-        let told = told(&call.verb, &decision)?;
-        assert_eq!(told.seconds.to_string(), call.duration, "{call:?}");
-        Ok(told)
+        let passed = passed(&call.verb, &decision)?;
+        assert_eq!(passed.seconds.to_string(), call.duration, "{call:?}");
+        Ok(passed)
     }
 
     fn of_line(line: &Value) -> Outcome<Self> {
-        told(line["action"].as_str().unwrap_or_default(), line)
+        passed(line["action"].as_str().unwrap_or_default(), line)
     }
 
-    /// Whether two programs were told the same, within the time between two polls.
+    /// Whether the same was passed to two programs, within the time between two polls.
     fn is_like(&self, other: &Self) -> bool {
         let is_alike = match self.action.as_str() {
             "add" => self.seconds.abs_diff(other.seconds) <= 5,
@@ -59,16 +59,16 @@ impl Told {
     }
 }
 
-/// Whether both were told the same of each value, in the same order.
-fn are_alike(ours: &[Told], stock: &[Told]) -> bool {
-    let by_value = |all: &[Told]| {
-        let mut by_value: BTreeMap<String, Vec<Told>> = BTreeMap::new();
-        for told in all {
-            let of_value = by_value.entry(told.fields[FIELDS.len() - 1].clone()).or_default();
+/// Whether the same was passed to both for each value, in the same order.
+fn are_alike(ours: &[PassedChange], stock: &[PassedChange]) -> bool {
+    let by_value = |all: &[PassedChange]| {
+        let mut by_value: BTreeMap<String, Vec<PassedChange>> = BTreeMap::new();
+        for passed in all {
+            let of_value = by_value.entry(passed.fields[FIELDS.len() - 1].clone()).or_default();
             // A LAPI repeats the end of a decision for some seconds, and the stock bouncer passes it on to a program that
             // it feeds.
-            if of_value.last().is_none_or(|last| !last.is_like(told)) {
-                of_value.push(told.clone());
+            if of_value.last().is_none_or(|last| !last.is_like(passed)) {
+                of_value.push(passed.clone());
             }
         }
         by_value
@@ -82,14 +82,14 @@ fn are_alike(ours: &[Told], stock: &[Told]) -> bool {
         })
 }
 
-/// Decisions before and after the start, changed, deleted and expired; `ours` and `stock` are what both were told so far.
+/// Decisions before and after the start, changed, deleted and expired; `ours` and `stock` are what was passed to each so far.
 fn decide(
     lapi: &Lapi,
-    ours: &dyn Fn() -> Outcome<Vec<Told>>,
-    stock: &dyn Fn() -> Outcome<Vec<Told>>,
+    ours: &dyn Fn() -> Outcome<Vec<PassedChange>>,
+    stock: &dyn Fn() -> Outcome<Vec<PassedChange>>,
 ) -> Outcome {
     let agree = |count: usize| {
-        eventually(&format!("both were told the same {count} changes"), || {
+        eventually(&format!("the same {count} changes were passed to both"), || {
             let (ours, stock) = (ours()?, stock()?);
             match ours.len() == count && are_alike(&ours, &stock) {
                 true => Ok(true),
@@ -116,12 +116,12 @@ fn decide_before(lapi: &Lapi) -> Outcome {
     Ok(())
 }
 
-fn told_by_calls(program: &RecordingProgram) -> Outcome<Vec<Told>> {
-    program.calls()?.iter().map(Told::of_call).collect()
+fn passed_by_calls(program: &RecordingProgram) -> Outcome<Vec<PassedChange>> {
+    program.calls()?.iter().map(PassedChange::of_call).collect()
 }
 
-fn told_by_lines(program: &RecordingProgram) -> Outcome<Vec<Told>> {
-    program.newest()?.lines.iter().map(Told::of_line).collect()
+fn passed_by_lines(program: &RecordingProgram) -> Outcome<Vec<PassedChange>> {
+    program.newest()?.lines.iter().map(PassedChange::of_line).collect()
 }
 
 fn the_same_file_gives_the_same_calls(world: &World, make: Make) -> Outcome {
@@ -133,7 +133,7 @@ fn the_same_file_gives_the_same_calls(world: &World, make: Make) -> Outcome {
     let program = RecordingProgram::called(world)?;
     let file = program.stock_file(&lapi.access(), &json!({}));
     let webhook = Webhook::start(world, &file, &world.fresh_path("state"))?;
-    decide(&lapi, &|| told_by_calls(&program), &|| told_by_calls(stock.program()))?;
+    decide(&lapi, &|| passed_by_calls(&program), &|| passed_by_calls(stock.program()))?;
     let bouncers = lapi.bouncers()?;
     let types = bouncers.iter().filter(|row| row["type"] == "crowdsec-custom-bouncer").count();
     assert_eq!(types, 2, "both are listed alike: {bouncers:#?}");
@@ -154,7 +154,7 @@ fn the_same_file_gives_a_program_the_same_lines(world: &World, make: Make) -> Ou
     let program = RecordingProgram::fed(world)?;
     let webhook =
         Webhook::start(world, &program.stock_file(&lapi.access(), &keys), &world.fresh_path("state"))?;
-    decide(&lapi, &|| told_by_lines(&program), &|| told_by_lines(stock.program()))?;
+    decide(&lapi, &|| passed_by_lines(&program), &|| passed_by_lines(stock.program()))?;
     assert!(webhook.stop()?.success());
     assert_eq!(program.processes()?.len(), 1);
     Ok(())
@@ -225,7 +225,7 @@ fn a_program_that_ended_as_often_as_the_file_permits_ends_the_bouncer() -> Outco
         let state = world.fresh_path("state");
         let mut webhook = Webhook::start(world, &program.stock_file(&access, &keys), &state)?;
         for run in 1..=3 {
-            eventually("the program was told everything", || {
+            eventually("everything was passed to the program", || {
                 let processes = program.processes()?;
                 Ok(processes.len() == run && processes[run - 1].holds().contains_key("192.0.2.1"))
             })?;
@@ -254,7 +254,7 @@ fn at_the_end_a_program_reads_what_is_under_way_and_no_process_stays() -> Outcom
         let keys = json!({ "feed_via_stdin": true, "total_retries": -1 });
         let webhook = Webhook::start(world, &program.stock_file(&access, &keys), &world.fresh_path("state"))?;
         lapi.ban_all((0..500_u32).map(|n| Ban::of(format!("10.0.{}.{}", n / 256, n % 256))));
-        eventually("it is being told", || Ok(!program.newest()?.lines.is_empty()))?;
+        eventually("lines are being passed", || Ok(!program.newest()?.lines.is_empty()))?;
         assert!(webhook.stop()?.success(), "an end on request is no failure");
         let processes = program.processes()?;
         assert_eq!(processes.len(), 1);
@@ -273,7 +273,7 @@ fn a_program_outlives_no_bouncer_that_is_killed_and_the_next_one_is_told_the_cha
         let state = world.fresh_path("state");
         let mut webhook = Webhook::start(world, &program.stock_file(&access, &keys), &state)?;
         lapi.ban_all(["192.0.2.1", "192.0.2.2"].map(Ban::of));
-        eventually("it was told both", || Ok(program.newest()?.holds().len() == 2))?;
+        eventually("both were passed", || Ok(program.newest()?.holds().len() == 2))?;
         webhook.process().kill()?;
         eventually("it sees the end of its input", || Ok(program.newest()?.has_ended))?;
         lapi.lift("192.0.2.1");
@@ -385,7 +385,7 @@ fn a_program_that_is_installed_later_is_told_everything_and_others_do_not_wait_f
         ];
         let webhook = Webhook::start(world, &webhook_file(&access, &endpoints), &world.fresh_path("state"))?;
         lapi.ban("192.0.2.1");
-        eventually("the other is told", || Ok(other.calls()?.len() == 1))?;
+        eventually("the other is called", || Ok(other.calls()?.len() == 1))?;
         eventually("the status says what to do", || {
             let (_, text) = webhook.command(world, &["status"])?;
             Ok(text.contains("install it"))
@@ -395,11 +395,11 @@ fn a_program_that_is_installed_later_is_told_everything_and_others_do_not_wait_f
         assert!(text.contains("endpoint `late`") && text.contains("cannot be found"), "{text}");
         lapi.lift("192.0.2.1");
         lapi.ban("192.0.2.2");
-        eventually("the other is told the changes", || Ok(other.calls()?.len() == 3))?;
+        eventually("the changes are passed to the other", || Ok(other.calls()?.len() == 3))?;
         std::fs::rename(&away, late.path())?;
         let (status, text) = webhook.command(world, &["resume", "late"])?;
         assert!(status.success(), "{text}");
-        eventually("it is told what holds now, without a wait", || {
+        eventually("what holds now is passed without a wait", || {
             Ok(late.newest()?.holds().into_keys().eq(["192.0.2.2".to_owned()]))
         })?;
         assert!(webhook.stop()?.success());

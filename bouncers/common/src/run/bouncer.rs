@@ -300,7 +300,7 @@ impl FirstDecisions {
         self.wait_until(|published| !published.snapshot.is_empty() || published.freshness.is_complete()).await
     }
 
-    /// Waits for decisions that the LAPI has confirmed, or the end of the program: for whoever reports changes to others.
+    /// Waits for decisions that the LAPI has confirmed, or the end of the program: for enforcements that report changes.
     /// Persisted decisions may be older than what was reported before a crash, so that the difference to them would
     /// report changes that never were. `false` when the program ends before.
     pub async fn wait_complete(&self) -> bool {

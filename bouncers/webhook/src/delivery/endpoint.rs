@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use palisade_cache::{Decision, Snapshot, Timestamp};
+use palisade_cache::{Snapshot, Timestamp};
 use palisade_stream::{CacheHandle, now};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet, block_in_place, yield_now};
@@ -28,6 +28,7 @@ use tracing::{error, info, warn};
 use super::engine::{Dispatch, Engine, SINK_DEPTH};
 use super::status::{EndpointStatus, escaped};
 use crate::config::EndpointConfig;
+use crate::filter::Takes;
 use crate::sink::{Connector, Outcome, Sink};
 use crate::store::{Commit, DeadLetter, Store, StoreError, StoreLimits};
 
@@ -45,9 +46,6 @@ const MAX_COMMANDS: usize = 16;
 
 /// Longest sleep of the task without a look at the clock.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
-
-/// Whether an endpoint takes a decision.
-pub type Takes = Arc<dyn Fn(&Decision<'_>) -> bool + Send + Sync>;
 
 /// What an endpoint starts with.
 pub struct EndpointStart<C> {
@@ -83,7 +81,7 @@ pub struct Endpoint {
     tracker: TaskTracker,
 }
 
-/// An endpoint cannot do what it was asked for.
+/// A command cannot be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// The store is not open yet.
@@ -147,7 +145,7 @@ impl Endpoint {
         self.shared.status()
     }
 
-    /// Sends again at once, whatever the receiver answered before.
+    /// Sends again at once, whatever the receiver responded before.
     ///
     /// # Errors
     /// When it is busy with earlier commands.
@@ -224,7 +222,6 @@ async fn run<C: Connector>(
     let generations = cache.changed();
     let snapshot = cache.load();
     let is_continued = store.state().initialised;
-    let takes = Box::new(move |decision: &Decision<'_>| takes(decision));
     let mut engine = Engine::new(Arc::clone(config), takes, store, snapshot, now(), fastrand::u64(..));
     if config.replay_at_start && is_continued {
         engine.lost("it may have lost its state while this program was not running", now());
@@ -269,18 +266,18 @@ async fn open<C>(start: &EndpointStart<C>, shared: &Shared) -> Arc<Store> {
     }
 }
 
-struct Task<S: Sink> {
+struct Task {
     config: Arc<EndpointConfig>,
     engine: Engine,
     cache: CacheHandle,
     generations: watch::Receiver<u64>,
     commands: mpsc::Receiver<Command>,
-    sinks: Sinks<S>,
+    sinks: Sinks,
     shared: Arc<Shared>,
     published: Option<Instant>,
 }
 
-impl<S: Sink> Task<S> {
+impl Task {
     async fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let time = now();
@@ -296,6 +293,8 @@ impl<S: Sink> Task<S> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
+                // Few, and before outcomes, of which there may always be one.
+                Some(command) = self.commands.recv() => self.obey(command),
                 Some(report) = self.sinks.reports.recv() => {
                     self.take(report);
                     // All that are there: each look at the store serves many.
@@ -303,7 +302,6 @@ impl<S: Sink> Task<S> {
                         self.take(report);
                     }
                 }
-                Some(command) = self.commands.recv() => self.obey(command),
                 // Fails only when the writer is gone, which is when the program ends.
                 Ok(()) = self.generations.changed() => self.generations.mark_changed(),
                 Some(ended) = self.sinks.tasks.join_next() => propagate(ended),
@@ -405,17 +403,16 @@ enum Report {
 }
 
 /// The sinks of an endpoint, each with a task of its own.
-struct Sinks<S> {
+struct Sinks {
     queues: Vec<mpsc::Sender<Dispatch>>,
     /// Messages given to each and not completed.
     loads: Vec<usize>,
     reports: mpsc::Receiver<Report>,
     tasks: JoinSet<()>,
-    kind: std::marker::PhantomData<fn() -> S>,
 }
 
-impl<S: Sink> Sinks<S> {
-    fn start<C: Connector<Sink = S>>(connector: &C, parallel: usize) -> Self {
+impl Sinks {
+    fn start(connector: &impl Connector, parallel: usize) -> Self {
         let (report, reports) = mpsc::channel(parallel * (SINK_DEPTH + 1));
         let (mut queues, mut tasks) = (Vec::new(), JoinSet::new());
         for index in 0..parallel {
@@ -423,7 +420,7 @@ impl<S: Sink> Sinks<S> {
             queues.push(queue);
             tasks.spawn(serve(connector.sink(), index, work, report.clone()));
         }
-        Self { loads: vec![0; parallel], queues, reports, tasks, kind: std::marker::PhantomData }
+        Self { loads: vec![0; parallel], queues, reports, tasks }
     }
 
     /// Gives a message to the sink with the fewest.

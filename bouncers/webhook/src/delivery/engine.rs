@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use palisade_cache::{Decision, Snapshot, Timestamp};
+use palisade_cache::{Snapshot, Timestamp};
 
 use self::history::HistoryQueue;
 pub(super) use self::outcomes::SINK_DEPTH;
@@ -35,6 +35,7 @@ use super::snapshots::{SnapshotRun, Stage};
 use super::sweep::{Sweep, SweepKind};
 use crate::config::{EndpointConfig, Initial};
 use crate::event::Value;
+use crate::filter::Takes;
 use crate::sink::Message;
 use crate::store::{DeadLetter, EndpointState, Store, ValueRecord};
 use crate::view::Texts;
@@ -53,9 +54,6 @@ const CONFIRM_AFTER: Duration = Duration::from_millis(200);
 
 /// How soon the store is tried again after an error.
 const STORE_RETRY: Duration = Duration::from_secs(1);
-
-/// Whether an endpoint takes a decision.
-pub type Takes = Box<dyn Fn(&Decision<'_>) -> bool + Send + Sync>;
 
 /// A message to be sent.
 #[derive(Debug, Clone)]

@@ -10,6 +10,9 @@ use crate::delivery::status::EndpointStatus;
 use crate::replace::status::ReplaceStatus;
 use crate::store::DeadLetter;
 
+/// Most characters shown of each text of a dead letter.
+const MAX_SHOWN_CHARS: usize = 300;
+
 /// The line of `status` for an endpoint.
 pub fn line(view: &EndpointView, now: Timestamp) -> String {
     let mut text = match &view.state {
@@ -147,13 +150,18 @@ pub fn dead_letter(number: u64, letter: &DeadLetter) -> Value {
     json!({
         "number": number,
         "event": event.kind.as_str(),
-        "value": event.value.to_string(),
-        "remediation": &*event.entry.remediation,
-        "scenario": &*event.entry.scenario,
+        "value": excerpt(&event.value.to_string()),
+        "remediation": excerpt(&event.entry.remediation),
+        "scenario": excerpt(&event.entry.scenario),
         "at": time(Some(letter.at)),
         "attempts": letter.attempts,
         "reason": letter.reason,
     })
+}
+
+/// The beginning of a text of a decision: the list of all letters has a bound.
+fn excerpt(text: &str) -> String {
+    text.chars().take(MAX_SHOWN_CHARS).collect()
 }
 
 /// The result of `deadletter list` as lines of text.

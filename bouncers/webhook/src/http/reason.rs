@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 
 use crate::config::HttpConfig;
 use crate::sink::{Failure, FailureKind};
@@ -63,7 +64,10 @@ impl Excerpts {
             value.split(' ').skip(1).for_each(&mut add);
         }
         add(config.url.path());
-        config.url.path_segments().into_iter().flatten().for_each(&mut add);
+        for segment in config.url.path_segments().into_iter().flatten() {
+            add(segment);
+            add(&percent_decode_str(segment).decode_utf8_lossy());
+        }
         if let Some(query) = config.url.query() {
             add(query);
             config.url.query_pairs().for_each(|(_, value)| add(&value));
@@ -75,8 +79,8 @@ impl Excerpts {
     /// The beginning of a text on one line, in quotes; `None` when there is nothing to show.
     pub(super) fn of(&self, text: &[u8]) -> Option<String> {
         let text = String::from_utf8_lossy(&text[..text.len().min(MAX_SEARCHED)]);
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let text = self.redacted(&text);
+        // Before white space is made one: a secret may have some.
+        let text = self.redacted(&text).split_whitespace().collect::<Vec<_>>().join(" ");
         (!text.is_empty()).then(|| format!("\"{}\"", escaped(&text, MAX_EXCERPT)))
     }
 

@@ -171,9 +171,11 @@ mod tests {
 
     #[test]
     fn reasons_are_short_and_escaped_and_have_no_secrets() {
-        let mut config =
-            super::super::tests::config("https://example.com/services/T0123/SECRETPATH?key=SECRETKEY");
+        let mut config = super::super::tests::config(
+            "https://example.com/services/T0123/SECRETPATH/a%20SECRET?key=SECRETKEY",
+        );
         config.auth.bearer = Some(palisade_client::Secret::new("SECRETTOKEN"));
+        config.auth.basic = Some(("u".to_owned(), palisade_client::Secret::new("two  SECRET\twords")));
         let excerpts = Excerpts::new(&config);
         let reason = |body: &'static str, location: Option<&'static str>| {
             let mut headers = HeaderMap::new();
@@ -188,6 +190,8 @@ mod tests {
         let control = reason("no\r\n way \u{1b}[31m\u{202e}\"é\"", None);
         assert_eq!(control, "the receiver responded with 403 Forbidden: \"no way \\u{1b}[31m\\u{202e}'é'\"");
         let echo = reason("POST /services/T0123/SECRETPATH?key=SECRETKEY SECRETKEY Bearer SECRETTOKEN", None);
+        assert!(!echo.contains("SECRET"), "{echo}");
+        let echo = reason("password: two  SECRET\twords, path: /services/T0123/SECRETPATH/a SECRET", None);
         assert!(!echo.contains("SECRET"), "{echo}");
         let moved = reason("", Some("https://other.example/services/T0123/SECRETPATH?key=SECRETKEY"));
         assert!(

@@ -1,4 +1,4 @@
-//! Delivers messages to an HTTP endpoint: makes the request, sends it, and says what its response means.
+//! Delivers messages to an HTTP endpoint: makes the request, sends it, and derives the outcome from the response.
 //!
 //! ```text
 //!   Message ── requests ──► ClientRequest ── client ──► 2xx ────────► template: delivered, partly, failed

@@ -1,5 +1,7 @@
 //! Builds the TLS configuration towards a receiver: trusted authorities, the client's certificate.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +13,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::HttpError;
 use crate::config::ClientTlsConfig;
+
+/// The longest file of certificates or keys; a system's whole list of authorities has a quarter of a megabyte.
+const MAX_PEM_BYTES: u64 = 4 << 20;
 
 /// Reads the files, so that one that is missing is found when the configuration is checked.
 pub(super) fn client_config(tls: &ClientTlsConfig) -> Result<Arc<ClientConfig>, HttpError> {
@@ -31,7 +36,7 @@ pub(super) fn client_config(tls: &ClientTlsConfig) -> Result<Arc<ClientConfig>, 
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
             let chain = certificates(chain)?;
-            let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| content(key, error))?;
+            let key = PrivateKeyDer::from_pem_slice(&read_pem(key)?).map_err(|error| content(key, error))?;
             builder.with_client_auth_cert(chain, key).map_err(HttpError::Tls)?
         }
     };
@@ -48,13 +53,21 @@ fn roots(path: &Path) -> Result<RootCertStore, HttpError> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, HttpError> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read_pem(path)?).collect();
     let certificates = certificates.map_err(|error| content(path, error))?;
     if certificates.is_empty() { Err(content(path, "it contains no certificate")) } else { Ok(certificates) }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, HttpError> {
-    std::fs::read(path).map_err(|source| HttpError::Read { path: path.to_owned(), source })
+/// Reads a file of certificates or keys.
+pub(crate) fn read_pem(path: &Path) -> Result<Vec<u8>, HttpError> {
+    let mut bytes = Vec::new();
+    // One byte more than allowed, in case the path names a device or a log.
+    let read = File::open(path).and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut bytes));
+    read.map_err(|source| HttpError::Read { path: path.to_owned(), source })?;
+    match bytes.len() as u64 > MAX_PEM_BYTES {
+        true => Err(content(path, format!("it is longer than {MAX_PEM_BYTES} bytes"))),
+        false => Ok(bytes),
+    }
 }
 
 fn content(path: &Path, reason: impl ToString) -> HttpError {

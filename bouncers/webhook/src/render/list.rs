@@ -11,10 +11,10 @@ use super::decisions::{snapshot_of, snapshot_with};
 use super::request::{self, shown_url};
 use crate::config::{AwsWafConfig, HttpConfig, ReplaceConfig, ReplaceService};
 use crate::event::{Entry, Value};
-use crate::filter::Filter;
+use crate::filter::{Filter, Takes};
 use crate::http::requests::{Signatures, wall_seconds};
 use crate::http::{USER_AGENT, fixed_headers, list_id};
-use crate::replace::list::{List, Takes};
+use crate::replace::list::List;
 use crate::replace::service::{renderer, shape};
 use crate::templates::sample;
 

@@ -14,9 +14,7 @@ use palisade_cache::{Decision, Snapshot, Target, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::event::{Entry, Value};
-
-/// Which decisions an endpoint takes.
-pub type Takes = Arc<dyn Fn(&Decision<'_>) -> bool + Send + Sync>;
+use crate::filter::Takes;
 
 /// A range shorter than a receiver takes is sent as its parts if there are at most this many.
 const MAX_PARTS: u32 = 256;

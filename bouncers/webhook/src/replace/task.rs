@@ -26,10 +26,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::accepted::{Accepted, AcceptedFile};
-use super::list::{List, Shape, Takes};
+use super::list::{List, Shape};
 use super::status::ReplaceStatus;
 use crate::config::{EndpointConfig, ReplaceConfig};
 use crate::delivery::circuit::{Circuit, CircuitState, Permit};
+use crate::filter::Takes;
 use crate::sink::Failure;
 
 /// Uploads whole lists.

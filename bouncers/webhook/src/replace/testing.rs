@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use super::exchange::{Answer, Call, Exchange, failed};
-use super::list::Takes;
 use crate::config::{BodyConfig, HttpConfig, TemplateSource};
+use crate::filter::Takes;
 use crate::sink::{Failure, FailureKind};
 
 /// A request as it arrived.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use palisade_e2e::{Outcome, eventually_within};
+use palisade_e2e::{Failure, Outcome, eventually_within};
 
 use super::http_receiver::HttpReceiver;
 use super::sender::{Program, Sender, decisions, http_file};
@@ -74,7 +74,7 @@ fn at_start(lapi: &ScriptedStream, has_endpoint: bool) -> Outcome<Memory> {
     settled(&sender, || sender.response_sent(lapi).is_some())
 }
 
-/// The endpoint has been told that there is nothing, and is gone when there is.
+/// The endpoint has received an empty snapshot, and is gone when decisions arrive.
 fn changes(delta: &str, has_endpoint: bool) -> Outcome<Memory> {
     let (lapi, sender) = with_nothing(has_endpoint, "")?;
     lapi.announce(delta)?;
@@ -94,18 +94,23 @@ fn repeated_changes(decisions: &str, has_history: bool) -> Outcome<Memory> {
         // Each is noted before the next one.
         settled(&sender, || true)?;
     }
+    let waiting = sender.waiting()?;
+    // Without the history the changes cancel out, one after the other.
+    if has_history && waiting < MILLION as u64 {
+        return Err(Failure::new(format!("{waiting} events wait")));
+    }
     settled(&sender, || true)
 }
 
-/// There are no decisions, which the endpoint has been told, if it is wanted; then it is gone.
+/// There are no decisions. The endpoint, if there is to be one, has received an empty snapshot and is gone.
 fn with_nothing(has_endpoint: bool, more: &str) -> Outcome<(ScriptedStream, Sender)> {
     let lapi = ScriptedStream::start_here(std::iter::empty())?;
     let receiver = HttpReceiver::start(0)?;
     let config = config(&lapi, has_endpoint.then(|| receiver.url()).as_deref(), more);
     let sender = Sender::start(Program::Ours, &config)?;
     if has_endpoint {
-        let told = receiver.wait_for_text("snapshot.completed", LIMIT);
-        told.map_err(|failure| sender.failed(&failure))?;
+        let complete = receiver.wait_for_text("snapshot.completed", LIMIT);
+        complete.map_err(|failure| sender.failed(&failure))?;
     }
     Ok((lapi, sender))
 }

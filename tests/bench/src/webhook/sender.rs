@@ -12,6 +12,11 @@ use crate::proxy::cores::processor_seconds_with_children;
 use crate::report;
 use crate::scripted::ScriptedStream;
 
+/// Files of a run.
+const CONFIG: &str = "config.yaml";
+const LOG: &str = "log";
+const STATE: &str = "state";
+
 /// Which program sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Program {
@@ -24,7 +29,7 @@ pub(super) enum Program {
 pub(super) struct Sender {
     process: Child,
     started: Instant,
-    log: PathBuf,
+    folder: PathBuf,
 }
 
 /// What one run came to.
@@ -40,12 +45,12 @@ impl Sender {
     /// Starts a program with this configuration file and nothing remembered.
     pub(super) fn start(program: Program, config: &str) -> Outcome<Self> {
         let folder = folder()?;
-        let state = folder.join("state");
+        let state = folder.join(STATE);
         match std::fs::remove_dir_all(&state) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => std::fs::create_dir_all(&state)?,
         }
-        let (file, log) = (folder.join("config.yaml"), folder.join("log"));
+        let (file, log) = (folder.join(CONFIG), folder.join(LOG));
         std::fs::write(&file, config)?;
         let binary = match program {
             Program::Ours => tools::ours("palisade-webhook")?,
@@ -60,16 +65,25 @@ impl Sender {
         let output = File::create(&log)?;
         command.stdout(output.try_clone()?).stderr(output).stdin(Stdio::null());
         let started = Instant::now();
-        Ok(Self { process: command.spawn().doing("starting a bouncer")?, started, log })
+        Ok(Self { process: command.spawn().doing("starting a bouncer")?, started, folder })
     }
 
     pub(super) fn id(&self) -> u32 {
         self.process.id()
     }
 
+    /// What waits for the endpoint, by its own account.
+    pub(super) fn waiting(&self) -> Outcome<u64> {
+        let mut command = tools::command(tools::ours("palisade-webhook")?)?;
+        command.arg("-c").arg(self.folder.join(CONFIG)).env("STATE_DIRECTORY", self.folder.join(STATE));
+        let output = tools::run(command.args(["status", "-json"]), "")?.into_stdout()?;
+        let status: serde_json::Value = serde_json::from_str(&output).doing("reading the status")?;
+        status["enforcement"]["endpoints"][0]["waiting"].as_u64().doing("reading what waits")
+    }
+
     /// Its log, for an error.
     pub(super) fn failed(&self, failure: &Failure) -> Failure {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let log = std::fs::read_to_string(self.folder.join(LOG)).unwrap_or_default();
         let lines: Vec<&str> = log.lines().rev().take(5).collect();
         Failure::new(format!("{failure}; the last lines of its log, newest first: {lines:?}"))
     }

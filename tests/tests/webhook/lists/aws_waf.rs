@@ -6,7 +6,7 @@ use std::time::Duration;
 use palisade_e2e::{Outcome, ServiceRequest, ServiceResponse, ServiceRules, story, tools};
 use serde_json::{Value, json};
 
-use super::{Keeps, Kept};
+use super::{ListService, RunningList};
 
 const KEY_ID: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -155,7 +155,7 @@ impl ServiceRules for AwsWafRules {
             "AWSWAF_20190729.GetIPSet" => {
                 let set = &self.sets[index];
                 let shown = json!({
-                    "Name": set.name, "Id": format!("id-{}", set.name), "Description": "kept by a story",
+                    "Name": set.name, "Id": format!("id-{}", set.name), "Description": "list of a story",
                     "ARN": format!("arn:aws:wafv2:eu-west-1:1:regional/ipset/{}", set.name),
                     "IPAddressVersion": set.version, "Addresses": set.addresses,
                 });
@@ -164,7 +164,7 @@ impl ServiceRules for AwsWafRules {
                     &json!({ "IPSet": shown, "LockToken": format!("lock-{}", set.lock) }),
                 ))
             }
-            "AWSWAF_20190729.UpdateIPSet" if asked["Description"] == "kept by a story" => {
+            "AWSWAF_20190729.UpdateIPSet" if asked["Description"] == "list of a story" => {
                 self.update(index, &asked)
             }
             other => Err(format!("the action {other}: {asked}")),
@@ -172,7 +172,7 @@ impl ServiceRules for AwsWafRules {
     }
 }
 
-impl Keeps for AwsWafRules {
+impl ListService for AwsWafRules {
     fn keys(url: &str) -> Value {
         let set = |name: &str| json!({ "name": name, "id": format!("id-{name}") });
         let aws_waf = json!({
@@ -240,10 +240,10 @@ fn a_kill_during_an_update_leaves_the_right_ip_sets() -> Outcome {
 #[test]
 fn requests_to_aws_have_the_signature_that_its_documentation_describes() -> Outcome {
     story(|world| {
-        let kept = Kept::start(world, AwsWafRules::default(), &["192.0.2.1", "2001:db8:1::/48"])?;
-        kept.lists(&["192.0.2.1", "2001:db8:1::/48"])?;
-        kept.accepted(1)?;
-        let requests = kept.service.requests();
+        let running = RunningList::start(world, AwsWafRules::default(), &["192.0.2.1", "2001:db8:1::/48"])?;
+        running.lists(&["192.0.2.1", "2001:db8:1::/48"])?;
+        running.accepted(1)?;
+        let requests = running.service.requests();
         assert!(requests.len() >= 4, "{requests:?}");
         for request in &requests {
             assert_eq!(verdict(request, SECRET)?, "valid", "{request:?}");
@@ -251,7 +251,7 @@ fn requests_to_aws_have_the_signature_that_its_documentation_describes() -> Outc
             changed.body.push(' ');
             assert_eq!(verdict(&changed, SECRET)?, "invalid");
         }
-        assert!(!kept.webhook.log().contains(SECRET) && !kept.webhook.log().contains(TOKEN));
+        assert!(!running.webhook.log().contains(SECRET) && !running.webhook.log().contains(TOKEN));
         Ok(())
     })
 }

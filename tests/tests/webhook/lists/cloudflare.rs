@@ -7,7 +7,7 @@ use std::time::Duration;
 use palisade_e2e::{Outcome, ServiceRequest, ServiceResponse, ServiceRules, story};
 use serde_json::{Value, json};
 
-use super::Keeps;
+use super::ListService;
 
 const ITEMS: &str = "/client/v4/accounts/a1/rules/lists/b2/items";
 const OPERATIONS: &str = "/client/v4/accounts/a1/rules/lists/bulk_operations/";
@@ -130,7 +130,7 @@ impl ServiceRules for CloudflareRules {
     }
 }
 
-impl Keeps for CloudflareRules {
+impl ListService for CloudflareRules {
     fn keys(url: &str) -> Value {
         json!({
             "url": format!("{url}/client/v4"), "bearer": "token-of-the-story",

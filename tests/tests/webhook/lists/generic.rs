@@ -6,7 +6,7 @@ use std::time::Duration;
 use palisade_e2e::{Outcome, ServiceRequest, ServiceResponse, ServiceRules, story};
 use serde_json::{Value, json};
 
-use super::Keeps;
+use super::ListService;
 
 #[derive(Default)]
 pub(super) struct GenericRules {
@@ -38,7 +38,7 @@ impl ServiceRules for GenericRules {
     }
 }
 
-impl Keeps for GenericRules {
+impl ListService for GenericRules {
     fn keys(url: &str) -> Value {
         json!({ "url": format!("{url}/lists/7"), "replace": {} })
     }

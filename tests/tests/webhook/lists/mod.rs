@@ -13,7 +13,7 @@ use palisade_e2e::{
 use serde_json::{Value, json};
 
 /// A stand-in of a service that keeps one list.
-trait Keeps: ServiceRules + Default {
+trait ListService: ServiceRules + Default {
     /// The endpoint's keys besides those that all have.
     fn keys(url: &str) -> Value;
 
@@ -34,13 +34,13 @@ trait Keeps: ServiceRules + Default {
 }
 
 /// A running program with one list.
-struct Kept<R> {
+struct RunningList<R> {
     lapi: ScriptedLapi,
     service: ServiceStandIn<R>,
     webhook: Webhook,
 }
 
-impl<R: Keeps> Kept<R> {
+impl<R: ListService> RunningList<R> {
     fn config(lapi: &ScriptedLapi, service: &ServiceStandIn<R>) -> String {
         let mut endpoint = R::keys(&service.url(""));
         endpoint["name"] = "edge".into();
@@ -78,82 +78,82 @@ impl<R: Keeps> Kept<R> {
     }
 }
 
-fn follows_bans_and_lifts<R: Keeps>(world: &World, rules: R) -> Outcome {
-    let kept = Kept::start(world, rules, &["192.0.2.1", "198.51.100.0/24"])?;
-    kept.lists(&["192.0.2.1", "198.51.100.0/24"])?;
-    kept.lapi.ban("192.0.2.2");
-    kept.lapi.ban("2001:db8:1::/48");
-    kept.lists(&["192.0.2.1", "192.0.2.2", "198.51.100.0/24", "2001:db8:1::/48"])?;
-    kept.lapi.lift("192.0.2.1");
-    kept.lapi.lift("198.51.100.0/24");
-    kept.lists(&["192.0.2.2", "2001:db8:1::/48"])?;
+fn follows_bans_and_lifts<R: ListService>(world: &World, rules: R) -> Outcome {
+    let running = RunningList::start(world, rules, &["192.0.2.1", "198.51.100.0/24"])?;
+    running.lists(&["192.0.2.1", "198.51.100.0/24"])?;
+    running.lapi.ban("192.0.2.2");
+    running.lapi.ban("2001:db8:1::/48");
+    running.lists(&["192.0.2.1", "192.0.2.2", "198.51.100.0/24", "2001:db8:1::/48"])?;
+    running.lapi.lift("192.0.2.1");
+    running.lapi.lift("198.51.100.0/24");
+    running.lists(&["192.0.2.2", "2001:db8:1::/48"])?;
     for value in ["192.0.2.2", "2001:db8:1::/48"] {
-        kept.lapi.lift(value);
+        running.lapi.lift(value);
     }
-    kept.lists(&[])
+    running.lists(&[])
 }
 
-fn is_not_uploaded_twice<R: Keeps>(world: &World, rules: R) -> Outcome {
-    let mut kept = Kept::start(world, rules, &["192.0.2.1", "192.0.2.2"])?;
-    kept.lists(&["192.0.2.1", "192.0.2.2"])?;
-    kept.accepted(1)?;
-    let uploads = |kept: &Kept<R>| kept.service.with(|rules| rules.uploads());
-    let before = uploads(&kept);
-    throughout(Duration::from_secs(2), "nothing is uploaded", || uploads(&kept) == before)?;
-    kept.webhook.restart(world)?;
-    kept.lapi.pulled(3)?;
-    throughout(Duration::from_secs(2), "not after a restart either", || uploads(&kept) == before)?;
-    kept.lapi.ban("192.0.2.3");
-    kept.lists(&["192.0.2.1", "192.0.2.2", "192.0.2.3"])?;
-    kept.webhook.command(world, &["snapshot", "edge"])?;
-    kept.lists(&["192.0.2.1", "192.0.2.2", "192.0.2.3"])
+fn is_not_uploaded_twice<R: ListService>(world: &World, rules: R) -> Outcome {
+    let mut running = RunningList::start(world, rules, &["192.0.2.1", "192.0.2.2"])?;
+    running.lists(&["192.0.2.1", "192.0.2.2"])?;
+    running.accepted(1)?;
+    let uploads = |running: &RunningList<R>| running.service.with(|rules| rules.uploads());
+    let before = uploads(&running);
+    throughout(Duration::from_secs(2), "nothing is uploaded", || uploads(&running) == before)?;
+    running.webhook.restart(world)?;
+    running.lapi.pulled(3)?;
+    throughout(Duration::from_secs(2), "not after a restart either", || uploads(&running) == before)?;
+    running.lapi.ban("192.0.2.3");
+    running.lists(&["192.0.2.1", "192.0.2.2", "192.0.2.3"])?;
+    running.webhook.command(world, &["snapshot", "edge"])?;
+    running.lists(&["192.0.2.1", "192.0.2.2", "192.0.2.3"])
 }
 
-fn is_repeated_until_accepted<R: Keeps>(world: &World, rules: R) -> Outcome {
-    let kept = Kept::start(world, rules, &["192.0.2.1"])?;
-    kept.lists(&["192.0.2.1"])?;
-    kept.accepted(1)?;
-    kept.service.with(|rules| rules.fail_next(4));
-    kept.lapi.ban("192.0.2.2");
-    kept.lapi.lift("192.0.2.1");
-    kept.lists(&["192.0.2.2"])?;
-    kept.accepted(2)?;
-    assert!(kept.webhook.log().contains("the list was not accepted"), "{}", kept.webhook.log());
+fn is_repeated_until_accepted<R: ListService>(world: &World, rules: R) -> Outcome {
+    let running = RunningList::start(world, rules, &["192.0.2.1"])?;
+    running.lists(&["192.0.2.1"])?;
+    running.accepted(1)?;
+    running.service.with(|rules| rules.fail_next(4));
+    running.lapi.ban("192.0.2.2");
+    running.lapi.lift("192.0.2.1");
+    running.lists(&["192.0.2.2"])?;
+    running.accepted(2)?;
+    assert!(running.webhook.log().contains("the list was not accepted"), "{}", running.webhook.log());
     Ok(())
 }
 
-fn waits_for_the_first_decisions<R: Keeps>(world: &World, rules: R) -> Outcome {
+fn waits_for_the_first_decisions<R: ListService>(world: &World, rules: R) -> Outcome {
     let mut lapi = ScriptedLapi::start(&world.router)?;
     lapi.ban("192.0.2.1");
     lapi.close();
     let service = ServiceStandIn::start(&world.router, rules)?;
-    let config = Kept::<R>::config(&lapi, &service);
+    let config = RunningList::<R>::config(&lapi, &service);
     let webhook = Webhook::launch(world, &config, &world.fresh_path("state"))?;
     eventually("the LAPI is missed", || webhook.log().contains("no answer from the LAPI"))?;
     throughout(Duration::from_secs(2), "nothing is sent", || service.requests().is_empty())?;
     lapi.open()?;
-    let kept = Kept { lapi, service, webhook };
-    kept.lists(&["192.0.2.1"])?;
-    kept.accepted(1)?;
-    assert_eq!(kept.service.with(|rules| rules.uploads()), 1);
+    let running = RunningList { lapi, service, webhook };
+    running.lists(&["192.0.2.1"])?;
+    running.accepted(1)?;
+    assert_eq!(running.service.with(|rules| rules.uploads()), 1);
     Ok(())
 }
 
-fn survives_a_kill_during_an_upload<R: Keeps>(world: &World, rules: R) -> Outcome {
-    let mut kept = Kept::start(world, rules, &["192.0.2.1"])?;
-    kept.lists(&["192.0.2.1"])?;
-    kept.accepted(1)?;
-    let before = kept.service.with(|rules| {
+fn survives_a_kill_during_an_upload<R: ListService>(world: &World, rules: R) -> Outcome {
+    let mut running = RunningList::start(world, rules, &["192.0.2.1"])?;
+    running.lists(&["192.0.2.1"])?;
+    running.accepted(1)?;
+    let before = running.service.with(|rules| {
         rules.hold_next(Duration::from_secs(3));
         rules.uploads()
     });
-    kept.lapi.ban("192.0.2.2");
-    eventually("an upload has begun", || kept.service.with(|rules| rules.uploads()) > before)?;
-    kept.webhook.process().kill()?;
-    kept.service.with(|rules| rules.client_was_killed());
+    running.lapi.ban("192.0.2.2");
+    eventually("an upload has begun", || running.service.with(|rules| rules.uploads()) > before)?;
+    running.webhook.process().kill()?;
+    running.service.with(|rules| rules.client_was_killed());
     // What is decided now is what the program has seen accepted; the service holds something else.
-    kept.lapi.lift("192.0.2.2");
-    kept.webhook.launch_again(world)?;
-    kept.webhook.ready()?;
-    kept.lists(&["192.0.2.1"])
+    running.lapi.lift("192.0.2.2");
+    running.webhook.launch_again(world)?;
+    running.webhook.ready()?;
+    running.lists(&["192.0.2.1"])
 }

@@ -3,7 +3,7 @@
 use palisade_e2e::{ServiceRequest, ServiceResponse};
 use serde_json::{Map, Value, json};
 
-use super::{Checked, Told, bounded, fields, list, parse, posted, text, time};
+use super::{Checked, ReportedEntry, bounded, fields, list, parse, posted, text, time};
 
 /// What is shown as another kind of text than it is: line ends, controls and direction marks.
 fn is_invisible(c: char) -> bool {
@@ -38,12 +38,12 @@ fn shown_verb(words: &str) -> Result<String, String> {
 }
 
 /// <https://docs.slack.dev/reference/block-kit/blocks>
-fn slack(request: &ServiceRequest, known: &[&str]) -> Result<Vec<Told>, String> {
+fn slack(request: &ServiceRequest, known: &[&str]) -> Result<Vec<ReportedEntry>, String> {
     posted(request, &["application/json"])?;
     let body = parse(&request.body)?;
     let message = fields(&body, known)?;
     escaped(bounded(message, "text", 4000)?)?;
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for (index, block) in list(message, "blocks", 50)?.iter().enumerate() {
         let block = fields(block, &["type", "text"])?;
         match text(block, "type")? {
@@ -62,13 +62,13 @@ fn slack(request: &ServiceRequest, known: &[&str]) -> Result<Vec<Told>, String> 
                     let spans = escaped(line)?;
                     let words = line.split('*').nth(1).unwrap_or_default();
                     let value = (*spans.get(1).ok_or("no value")?).to_owned();
-                    told.push(Told { verb: shown_verb(words)?, value });
+                    reported.push(ReportedEntry { verb: shown_verb(words)?, value });
                 }
             }
             other => return Err(format!("a block {other}")),
         }
     }
-    Ok(told)
+    Ok(reported)
 }
 
 /// `&`, `<` and `>` are escaped: no mention, no link.
@@ -82,19 +82,19 @@ fn escaped(line: &str) -> Result<Vec<&str>, String> {
 }
 
 pub(super) fn slack_webhook(request: &ServiceRequest) -> Checked {
-    let told = slack(request, &["text", "blocks", "unfurl_links", "unfurl_media"])?;
-    Ok((told, ServiceResponse::text(200, "ok").with("Content-Type", "text/html")))
+    let reported = slack(request, &["text", "blocks", "unfurl_links", "unfurl_media"])?;
+    Ok((reported, ServiceResponse::text(200, "ok").with("Content-Type", "text/html")))
 }
 
 /// <https://docs.slack.dev/reference/methods/chat.postMessage>
 pub(super) fn slack_api(request: &ServiceRequest) -> Checked {
     let known = ["channel", "parse", "link_names", "text", "blocks", "unfurl_links", "unfurl_media"];
-    let told = slack(request, &known)?;
+    let reported = slack(request, &known)?;
     let body = parse(&request.body)?;
     if body["channel"] != "C024BE91L" || body["parse"] != "none" || body["link_names"] != false {
         return Err("another channel, or names that are looked for".to_owned());
     }
-    Ok((told, ServiceResponse::json(200, &json!({ "ok": true, "channel": "C024BE91L", "ts": "1.2" }))))
+    Ok((reported, ServiceResponse::json(200, &json!({ "ok": true, "channel": "C024BE91L", "ts": "1.2" }))))
 }
 
 /// <https://discord.com/developers/docs/resources/webhook#execute-webhook> and the limits of embeds there.
@@ -109,7 +109,7 @@ pub(super) fn discord(request: &ServiceRequest) -> Checked {
     if body["allowed_mentions"] != json!({ "parse": [] }) {
         return Err("mentions are allowed".to_owned());
     }
-    let (mut told, mut total) = (Vec::new(), 0);
+    let (mut reported, mut total) = (Vec::new(), 0);
     for embed in list(message, "embeds", 10)? {
         let embed = fields(embed, &["title", "description", "color", "timestamp", "fields"])?;
         time(embed, "timestamp")?;
@@ -123,12 +123,12 @@ pub(super) fn discord(request: &ServiceRequest) -> Checked {
         }
         let words = title.rsplit('`').next().unwrap_or_default().trim();
         let value = (*spans(title)?.first().ok_or("no value")?).to_owned();
-        told.push(Told { verb: shown_verb(words)?, value });
+        reported.push(ReportedEntry { verb: shown_verb(words)?, value });
     }
     if total > 6000 {
         return Err(format!("the embeds have {total} characters"));
     }
-    Ok((told, ServiceResponse::text(204, "")))
+    Ok((reported, ServiceResponse::text(204, "")))
 }
 
 /// Its length.
@@ -157,7 +157,7 @@ pub(super) fn teams(request: &ServiceRequest) -> Checked {
     if text(message, "type")? != "message" {
         return Err("no message".to_owned());
     }
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for attachment in list(message, "attachments", 1)? {
         let attachment = fields(attachment, &["contentType", "contentUrl", "content"])?;
         if text(attachment, "contentType")? != "application/vnd.microsoft.card.adaptive"
@@ -179,11 +179,11 @@ pub(super) fn teams(request: &ServiceRequest) -> Checked {
                 one_of(title, "size", &["default", "small", "medium", "large", "extraLarge"])?;
                 one_of(title, "weight", &["default", "lighter", "bolder"])?;
             } else {
-                told.push(runs(fields(element, &["type", "inlines"])?)?);
+                reported.push(runs(fields(element, &["type", "inlines"])?)?);
             }
         }
     }
-    Ok((told, ServiceResponse::text(202, "")))
+    Ok((reported, ServiceResponse::text(202, "")))
 }
 
 fn one_of(object: &Map<String, Value>, key: &str, allowed: &[&str]) -> Result<(), String> {
@@ -194,7 +194,7 @@ fn one_of(object: &Map<String, Value>, key: &str, allowed: &[&str]) -> Result<()
 }
 
 /// A RichTextBlock, whose runs are not read as Markdown.
-fn runs(block: &Map<String, Value>) -> Result<Told, String> {
+fn runs(block: &Map<String, Value>) -> Result<ReportedEntry, String> {
     one_of(block, "type", &["RichTextBlock"])?;
     let mut texts = Vec::new();
     for run in list(block, "inlines", 10)? {
@@ -212,7 +212,7 @@ fn runs(block: &Map<String, Value>) -> Result<Told, String> {
         texts.push(text.trim().to_owned());
     }
     match texts.as_slice() {
-        [verb, value, ..] => Ok(Told { verb: shown_verb(verb)?, value: value.clone() }),
+        [verb, value, ..] => Ok(ReportedEntry { verb: shown_verb(verb)?, value: value.clone() }),
         _ => Err("too few runs".to_owned()),
     }
 }

@@ -6,7 +6,8 @@ use palisade_e2e::{Ban, Outcome, ServiceRequest, ServiceResponse, eventually, ma
 use serde_json::{Value, json};
 
 use super::{
-    Case, Checked, Run, STATES, Schema, Told, bounded, cases, fields, parse, plain, posted, text, time,
+    Case, Checked, ReportedEntry, Run, STATES, Schema, bounded, cases, fields, parse, plain, posted, text,
+    time,
 };
 
 /// <https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk>
@@ -25,7 +26,7 @@ impl Schema for Bulk {
         posted(request, &["application/x-ndjson"])?;
         let body = request.body.strip_suffix('\n').ok_or("the last line has no end")?;
         let mut lines = body.split('\n');
-        let (mut told, mut items) = (Vec::new(), Vec::new());
+        let (mut reported, mut items) = (Vec::new(), Vec::new());
         while let Some(line) = lines.next() {
             let action = parse(line)?;
             let action = fields(&action, &["index", "create", "delete"])?;
@@ -41,11 +42,11 @@ impl Schema for Bulk {
             };
             let (result, entry) = self.item(verb, (index, id), source)?;
             items.push(json!({ verb.as_str(): result }));
-            told.extend(entry);
+            reported.extend(entry);
         }
         let errors = items.iter().any(|item| item.to_string().contains("\"error\""));
         let response = json!({ "took": 3, "errors": errors, "items": items });
-        Ok((told, ServiceResponse::json(200, &response)))
+        Ok((reported, ServiceResponse::json(200, &response)))
     }
 }
 
@@ -55,7 +56,7 @@ impl Bulk {
         verb: &str,
         key: (String, String),
         source: Option<Value>,
-    ) -> Result<(Value, Option<Told>), String> {
+    ) -> Result<(Value, Option<ReportedEntry>), String> {
         let result = |status: u16, word: &str| json!({ "_index": key.0, "_id": key.1, "status": status, "result": word });
         let failed = |status: u16, kind: &str| {
             json!({
@@ -66,16 +67,18 @@ impl Bulk {
         let Some(source) = source else {
             return Ok(match self.documents.remove(&key) {
                 None => (result(404, "not_found"), None),
-                Some(value) => (result(200, "deleted"), Some(Told { verb: "lifted".to_owned(), value })),
+                Some(value) => {
+                    (result(200, "deleted"), Some(ReportedEntry { verb: "lifted".to_owned(), value }))
+                }
             });
         };
         let object = source.as_object().ok_or("a document is no object")?;
         time(object, "@timestamp")?;
-        let mut told = plain::event(&source)?;
-        if self.busy.remove(&told.value) {
+        let mut reported = plain::event(&source)?;
+        if self.busy.remove(&reported.value) {
             return Ok((failed(429, "es_rejected_execution_exception"), None));
         }
-        if self.unfit.contains(&told.value) {
+        if self.unfit.contains(&reported.value) {
             return Ok((failed(400, "document_parsing_exception"), None));
         }
         let is_there = self.documents.contains_key(&key);
@@ -83,18 +86,18 @@ impl Bulk {
             return Ok((failed(409, "version_conflict_engine_exception"), None));
         }
         if verb == "index" {
-            told.verb = "in force".to_owned();
+            reported.verb = "in force".to_owned();
         }
         let response = if is_there { result(200, "updated") } else { result(201, "created") };
-        self.documents.insert(key, told.value.clone());
-        Ok((response, Some(told)))
+        self.documents.insert(key, reported.value.clone());
+        Ok((response, Some(reported)))
     }
 }
 
 /// <https://help.splunk.com>, "Format events for HTTP Event Collector": objects one after the other.
 pub(super) fn splunk(request: &ServiceRequest) -> Checked {
     posted(request, &["application/json"])?;
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for event in serde_json::Deserializer::from_str(&request.body).into_iter::<Value>() {
         let event = event.map_err(|error| error.to_string())?;
         let known = ["time", "host", "source", "sourcetype", "index", "event", "fields"];
@@ -107,11 +110,11 @@ pub(super) fn splunk(request: &ServiceRequest) -> Checked {
                 bounded(object, key, 1024)?;
             }
         }
-        told.push(plain::event(&event["event"])?);
+        reported.push(plain::event(&event["event"])?);
     }
-    match told.is_empty() {
-        true => Ok((told, ServiceResponse::json(400, &json!({ "text": "No data", "code": 5 })))),
-        false => Ok((told, ServiceResponse::json(200, &json!({ "text": "Success", "code": 0 })))),
+    match reported.is_empty() {
+        true => Ok((reported, ServiceResponse::json(400, &json!({ "text": "No data", "code": 5 })))),
+        false => Ok((reported, ServiceResponse::json(200, &json!({ "text": "Success", "code": 0 })))),
     }
 }
 
@@ -143,8 +146,8 @@ fn elasticsearch_items_fail_each_for_itself() -> Outcome {
         let letters = run.dead_letters(world)?;
         assert!(addresses.iter().all(|address| !letters.contains(&format!("{address} "))), "{letters}");
         // What was accepted beside the failures was not sent again.
-        let told = run.service.with(|service| service.told.clone());
-        assert!(addresses.iter().all(|address| told.get(address) == Some(&1)), "{told:?}");
+        let reported = run.service.with(|service| service.reported.clone());
+        assert!(addresses.iter().all(|address| reported.get(address) == Some(&1)), "{reported:?}");
         assert!(STATES.iter().any(|state| run.service.with(|service| service.verbs.contains(*state))));
         Ok(())
     })

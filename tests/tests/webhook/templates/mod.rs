@@ -13,16 +13,16 @@ use palisade_e2e::{
 };
 use serde_json::{Map, Value, json};
 
-/// What a message says of an entry.
+/// An entry of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Told {
+struct ReportedEntry {
     /// `added`, `changed`, `lifted`, `present`; for services that know only the state, `in force` or `lifted`.
     verb: String,
     value: String,
 }
 
-/// Told entries of a message, and what the service responds.
-type Checked = Result<(Vec<Told>, ServiceResponse), String>;
+/// Entries of a message, and the response of the service.
+type Checked = Result<(Vec<ReportedEntry>, ServiceResponse), String>;
 
 /// The documented form of requests to a service.
 trait Schema: Send + 'static {
@@ -40,23 +40,23 @@ struct Service {
     schema: Box<dyn Schema>,
     in_force: BTreeSet<String>,
     verbs: BTreeSet<String>,
-    /// How often something was told of a value.
-    told: BTreeMap<String, usize>,
+    /// How often a message had an entry of a value.
+    reported: BTreeMap<String, usize>,
 }
 
 impl Service {
     fn new(schema: Box<dyn Schema>) -> Self {
-        Self { schema, in_force: BTreeSet::new(), verbs: BTreeSet::new(), told: BTreeMap::new() }
+        Self { schema, in_force: BTreeSet::new(), verbs: BTreeSet::new(), reported: BTreeMap::new() }
     }
 }
 
 impl ServiceRules for Service {
     fn respond(&mut self, request: &ServiceRequest) -> Result<ServiceResponse, String> {
         let start: String = request.body.chars().take(3000).collect();
-        let (told, response) =
+        let (reported, response) =
             self.schema.check(request).map_err(|problem| format!("{problem}: {} {start}", request.target))?;
-        for Told { verb, value } in told {
-            *self.told.entry(value.clone()).or_default() += 1;
+        for ReportedEntry { verb, value } in reported {
+            *self.reported.entry(value.clone()).or_default() += 1;
             if verb == "lifted" {
                 self.in_force.remove(&value);
             } else {
@@ -270,7 +270,7 @@ fn is_sent_as_documented(world: &World, case: &Case) -> Outcome {
     expected.remove("2001:db8:5::/48");
     run.holds(&expected)?;
     let verbs = case.verbs.iter().map(|verb| (*verb).to_owned()).collect();
-    eventually("each kind of event is told of", || run.service.with(|service| service.verbs == verbs))?;
+    eventually("each kind of event arrives", || run.service.with(|service| service.verbs == verbs))?;
     let dead = run.dead_letters(world)?;
     assert!(!dead.contains("192.0.2") && !dead.contains("203.0.113"), "{dead}");
     run.service.is_content()

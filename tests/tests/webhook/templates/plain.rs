@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use palisade_e2e::{ServiceRequest, ServiceResponse};
 use serde_json::{Map, Value};
 
-use super::{Checked, Schema, Told, bounded, fields, parse, posted, text, time, verb};
+use super::{Checked, ReportedEntry, Schema, bounded, fields, parse, posted, text, time, verb};
 
 const DECISION: &[&str] = &[
     "value",
@@ -37,7 +37,7 @@ pub(super) fn decision(object: &Map<String, Value>) -> Result<String, String> {
 }
 
 /// An event with id, type and time.
-pub(super) fn event(value: &Value) -> Result<Told, String> {
+pub(super) fn event(value: &Value) -> Result<ReportedEntry, String> {
     let known: Vec<&str> = DECISION.iter().copied().chain(["id", "type", "at", "@timestamp"]).collect();
     let object = fields(value, &known)?;
     bounded(object, "id", 256)?;
@@ -48,10 +48,10 @@ pub(super) fn event(value: &Value) -> Result<Told, String> {
     {
         return Err("cause or previous where it does not belong".to_owned());
     }
-    Ok(Told { verb, value: decision(object)? })
+    Ok(ReportedEntry { verb, value: decision(object)? })
 }
 
-fn events(data: &Map<String, Value>) -> Result<Vec<Told>, String> {
+fn events(data: &Map<String, Value>) -> Result<Vec<ReportedEntry>, String> {
     data.get("events").and_then(Value::as_array).ok_or("no events")?.iter().map(event).collect()
 }
 
@@ -69,7 +69,7 @@ pub(super) fn standard_webhooks(request: &ServiceRequest) -> Checked {
         return Err("no webhook-id".to_owned());
     }
     let data = &body["data"];
-    let told = match text(message, "type")? {
+    let reported = match text(message, "type")? {
         "decision.batch" => events(fields(data, &["events"])?)?,
         "snapshot.started" => {
             number(fields(data, &["snapshot"])?, "snapshot")?;
@@ -88,17 +88,17 @@ pub(super) fn standard_webhooks(request: &ServiceRequest) -> Checked {
         }
         kind => {
             let known: Vec<&str> = DECISION.iter().copied().chain(["id"]).collect();
-            vec![Told { verb: verb(kind)?, value: decision(fields(data, &known)?)? }]
+            vec![ReportedEntry { verb: verb(kind)?, value: decision(fields(data, &known)?)? }]
         }
     };
-    Ok((told, ServiceResponse::text(204, "")))
+    Ok((reported, ServiceResponse::text(204, "")))
 }
 
 /// <https://github.com/ndjson/ndjson-spec>: a value and a line end each.
 pub(super) fn ndjson(request: &ServiceRequest) -> Checked {
     posted(request, &["application/x-ndjson"])?;
     let body = request.body.strip_suffix('\n').ok_or("the last line has no end")?;
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for line in body.split('\n') {
         if line.contains(['\r', '\u{85}', '\u{2028}', '\u{2029}']) {
             return Err("a line that some readers break".to_owned());
@@ -110,10 +110,10 @@ pub(super) fn ndjson(request: &ServiceRequest) -> Checked {
             time(mark, "at")?;
             number(mark, "snapshot")?;
         } else {
-            told.push(event(&value)?);
+            reported.push(event(&value)?);
         }
     }
-    Ok((told, ServiceResponse::text(200, "{}")))
+    Ok((reported, ServiceResponse::text(200, "{}")))
 }
 
 /// <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md>, its JSON format and its HTTP binding.
@@ -129,20 +129,20 @@ impl Schema for CloudEvents {
         posted(request, &TYPES)?;
         let body = parse(&request.body)?;
         let is_batch = request.header("content-type").starts_with(TYPES[1]);
-        let told = match (is_batch, &body) {
+        let reported = match (is_batch, &body) {
             (true, Value::Array(events)) => {
                 events.iter().map(|event| self.event(event)).collect::<Result<Vec<_>, _>>()?
             }
             (false, event) => vec![self.event(event)?],
             _ => return Err("a batch is no list".to_owned()),
         };
-        Ok((told.into_iter().flatten().collect(), ServiceResponse::text(202, "")))
+        Ok((reported.into_iter().flatten().collect(), ServiceResponse::text(202, "")))
     }
 }
 
 impl CloudEvents {
-    /// What an event tells of a decision; a mark tells nothing.
-    fn event(&mut self, event: &Value) -> Result<Option<Told>, String> {
+    /// The entry of an event; a mark has none.
+    fn event(&mut self, event: &Value) -> Result<Option<ReportedEntry>, String> {
         let object = event.as_object().ok_or("an event is no object")?;
         for (name, value) in object.iter().filter(|(name, _)| *name != "data") {
             let is_name =
@@ -173,6 +173,6 @@ impl CloudEvents {
             return Ok(None);
         }
         let data = fields(&event["data"], DECISION)?;
-        Ok(Some(Told { verb: verb(kind)?, value: decision(data)? }))
+        Ok(Some(ReportedEntry { verb: verb(kind)?, value: decision(data)? }))
     }
 }

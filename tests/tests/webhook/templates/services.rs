@@ -8,7 +8,7 @@ use palisade_e2e::{ServiceRequest, ServiceResponse};
 use serde_json::{Value, json};
 
 use self::script::Command;
-use super::{Checked, Schema, Told, fields, parse, posted, text, time};
+use super::{Checked, ReportedEntry, Schema, fields, parse, posted, text, time};
 
 /// Labels of an alert, in their JSON form.
 type Labels = String;
@@ -62,7 +62,7 @@ impl Schema for Alertmanager {
         let alerts = body.as_array().ok_or("no list of alerts")?;
         let values: Vec<String> = alerts.iter().map(|alert| self.alert(alert)).collect::<Result<_, _>>()?;
         let now = jiff::Timestamp::now();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for value in values {
             let firing = self.alerts.values().filter(|(of, end)| *of == value && *end > now).count();
             let verb = match firing {
@@ -70,9 +70,9 @@ impl Schema for Alertmanager {
                 1 => "in force",
                 _ => return Err(format!("{firing} alerts about {value} fire")),
             };
-            told.push(Told { verb: verb.to_owned(), value });
+            reported.push(ReportedEntry { verb: verb.to_owned(), value });
         }
-        Ok((told, ServiceResponse::text(200, "")))
+        Ok((reported, ServiceResponse::text(200, "")))
     }
 }
 
@@ -82,7 +82,7 @@ pub(super) struct RouterOs {
     /// Menu, list, address.
     entries: std::collections::BTreeSet<(String, String, String)>,
     output: Vec<String>,
-    told: Vec<Told>,
+    reported: Vec<ReportedEntry>,
 }
 
 impl RouterOs {
@@ -103,13 +103,13 @@ impl RouterOs {
             Command::Add { menu, list, address, .. } => {
                 let is_new = self.entries.insert((menu.clone(), list.clone(), address.clone()));
                 if is_new {
-                    self.tell("in force", address);
+                    self.report("in force", address);
                 }
                 Ok(is_new)
             }
             Command::Remove { menu, list, address } => {
                 self.entries.remove(&(menu.clone(), list.clone(), address.clone()));
-                self.tell("lifted", address);
+                self.report("lifted", address);
                 Ok(true)
             }
         }
@@ -124,9 +124,9 @@ impl RouterOs {
         Ok(true)
     }
 
-    fn tell(&mut self, verb: &str, address: &str) {
+    fn report(&mut self, verb: &str, address: &str) {
         let value = address.strip_suffix("/128").unwrap_or(address).to_owned();
-        self.told.push(Told { verb: verb.to_owned(), value });
+        self.reported.push(ReportedEntry { verb: verb.to_owned(), value });
     }
 }
 
@@ -145,6 +145,6 @@ impl Schema for RouterOs {
             return Err(failed.clone());
         }
         let response = ServiceResponse::json(200, &json!({ "ret": output.join("\r\n") }));
-        Ok((std::mem::take(&mut self.told), response))
+        Ok((std::mem::take(&mut self.reported), response))
     }
 }

@@ -306,7 +306,7 @@ impl Engine {
             return true;
         }
         let entries =
-            view::entries(&self.snapshot, value, &self.takes, self.config.grouping, &mut self.texts);
+            view::entries(&self.snapshot, value, &*self.takes, self.config.grouping, &mut self.texts);
         let wanted = Wanted { entries: &entries, has_others: false, grouping: self.config.grouping, now };
         !Known::confirmed(record.entries).difference(wanted).0.changes.is_empty()
     }

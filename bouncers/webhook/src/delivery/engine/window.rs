@@ -159,11 +159,11 @@ impl Engine {
             && let Some(sweep) = &self.sweep
         {
             // As of the start: what has changed since is to be sent.
-            let entries = view::entries(&sweep.snapshot, value, &self.takes, grouping, &mut self.texts);
+            let entries = view::entries(&sweep.snapshot, value, &*self.takes, grouping, &mut self.texts);
             is_new_record |= !entries.is_empty();
             known = Known::confirmed(entries);
         }
-        let entries = view::entries(&self.snapshot, value, &self.takes, grouping, &mut self.texts);
+        let entries = view::entries(&self.snapshot, value, &*self.takes, grouping, &mut self.texts);
         let has_others = entries.is_empty() && view::has_decisions(&self.snapshot, value);
         let wanted = Wanted { entries: &entries, has_others, grouping, now };
         let present = if taken.marks.present { known.present(wanted) } else { None };

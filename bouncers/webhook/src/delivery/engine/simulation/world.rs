@@ -338,7 +338,7 @@ fn engine(
         ..StoreLimits::default()
     };
     let store = Arc::new(medium.open(limits).unwrap());
-    let takes = Box::new(|decision: &palisade_cache::Decision<'_>| decision.origin != NOT_TAKEN);
+    let takes = Arc::new(|decision: &palisade_cache::Decision<'_>| decision.origin != NOT_TAKEN);
     Engine::new(Arc::clone(config), takes, store, snapshot.clone(), now, seed)
 }
 
