@@ -192,14 +192,16 @@ impl Pending {
         while self.recent.front().is_some_and(|(until, _)| *until <= now)
             && let Some((until, value)) = self.recent.pop_front()
         {
-            self.forget_recent(until, &value);
+            self.forget_recent(until, value);
         }
     }
 
-    fn forget_recent(&mut self, recent_until: Timestamp, value: &Value) {
+    fn forget_recent(&mut self, recent_until: Timestamp, value: Value) {
         // The value may have been sent again since.
-        if matches!(self.states.get(value), Some(State::Recent { until }) if *until == recent_until) {
-            self.states.remove(value);
+        if let Slot::Occupied(slot) = self.states.entry(value)
+            && matches!(slot.get(), State::Recent { until } if *until == recent_until)
+        {
+            slot.remove();
         }
     }
 
@@ -255,7 +257,7 @@ impl Pending {
                 if self.recent.len() > MAX_RECENT
                     && let Some((until, value)) = self.recent.pop_front()
                 {
-                    self.forget_recent(until, &value);
+                    self.forget_recent(until, value);
                 }
             }
         }

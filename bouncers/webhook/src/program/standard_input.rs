@@ -34,6 +34,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait between two looks at whether the pipe is empty, for which there is no notification.
 const MAX_PAUSE: Duration = Duration::from_millis(20);
 
+/// Events whose lines are made before they are written.
+const EVENTS_AT_ONCE: usize = 256;
+
 /// When the program is started and ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Policy {
@@ -88,13 +91,18 @@ impl Input {
         }
     }
 
-    fn fill(&mut self, message: &Message) {
+    /// Makes the lines of a message, and hands each part of them to the program, which reads it meanwhile.
+    fn fill(&mut self, message: &Message, write: impl Fn(&[u8]) -> io::Result<usize>) {
         let now = now();
         self.bytes.clear();
         self.written = 0;
         self.message = Some(message.id);
-        for event in &message.events {
-            json::append_lines(&mut self.bytes, event, now);
+        for events in message.events.chunks(EVENTS_AT_ONCE) {
+            for event in events {
+                json::append_lines(&mut self.bytes, event, now);
+            }
+            // A full or closed pipe is for the write that waits.
+            self.written += write(&self.bytes.as_bytes()[self.written..]).unwrap_or(0);
         }
     }
 }
@@ -143,7 +151,7 @@ impl StandardInputSink {
             result = self.write_until_read().await;
             if result.is_ok() {
                 log_counts(message);
-                self.input.fill(message);
+                self.fill(message);
             }
         }
         if result.is_ok() {
@@ -263,6 +271,14 @@ impl StandardInputSink {
             }
             _ => State::Waiting(Instant::now() + self.policy.restart_wait),
         };
+    }
+
+    fn fill(&mut self, message: &Message) {
+        let Self { state, input, .. } = self;
+        input.fill(message, |bytes| match &*state {
+            State::Running(program) => program.write(bytes),
+            State::Waiting(_) | State::GivenUp => Ok(0),
+        });
     }
 
     /// Writes the input.

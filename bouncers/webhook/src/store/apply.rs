@@ -46,8 +46,10 @@ fn write_records(
         return Ok(());
     }
     let mut table = transaction.open_table(VALUES)?;
-    for (value, record) in records {
-        let key = value.to_key();
+    // In order of their keys, which touches each page once. The sort is stable: the last record of a value is the one kept.
+    let mut by_key: Vec<_> = records.iter().map(|(value, record)| (value.to_key(), record)).collect();
+    by_key.sort_by(|(a, _), (b, _)| a.cmp(b));
+    for (key, record) in by_key {
         match record.as_ref().filter(|record| !record.is_nothing()) {
             Some(record) => drop(table.insert(key.as_slice(), encode_record(record, labels).as_slice())?),
             None => drop(table.remove(key.as_slice())?),
@@ -71,7 +73,10 @@ fn update_queue(
     (labels, counters): (&mut Labels, &mut Counters),
     committed: &mut Committed,
 ) -> Result<(), Problem> {
-    if commit.enqueue.is_empty() && commit.dequeue.is_empty() && history.is_none() {
+    if commit.enqueue.is_empty()
+        && commit.dequeue.is_empty()
+        && (history.is_none() || counters.queued_bytes == 0)
+    {
         return Ok(());
     }
     let mut queue = transaction.open_table(QUEUE)?;

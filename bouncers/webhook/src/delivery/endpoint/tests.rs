@@ -123,6 +123,14 @@ impl World {
     }
 
     fn start_with(script: &Script, config: Arc<EndpointConfig>) -> Self {
+        Self::start_when(script, config, std::future::ready(true))
+    }
+
+    fn start_when(
+        script: &Script,
+        config: Arc<EndpointConfig>,
+        first_decisions: impl Future<Output = bool> + Send + 'static,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut ledger = Ledger::new(Policy::default(), 0);
         let (publisher, cache) = channel(ledger.snapshot());
@@ -138,7 +146,7 @@ impl World {
             faults: fault.clone(),
             stop: CancellationToken::new(),
         };
-        let endpoint = Endpoint::start(start, std::future::ready(true));
+        let endpoint = Endpoint::start(start, first_decisions);
         Self { ledger, publisher, cache, endpoint, fault, faults, directory }
     }
 
@@ -219,8 +227,11 @@ async fn a_receiver_that_lost_its_state_is_sent_it_again_without_a_failure() {
 async fn a_receiver_that_is_new_with_the_endpoint_is_sent_everything_once() {
     // A program is started by the first message, and then reports that it knows nothing.
     let script = Script::with(&[Step::Lose]);
-    let mut world = World::start(&script);
+    // What is announced while the snapshot begins may be sent as a change too.
+    let (begin, is_begun) = tokio::sync::oneshot::channel();
+    let mut world = World::start_when(&script, config(), async { is_begun.await.is_ok() });
     world.ban(&["192.0.2.1", "192.0.2.2"]);
+    begin.send(()).unwrap();
     world.until("sent", |status| status.delivered >= 2 && !status.is_snapshot_running).await;
     world.endpoint.stop().await;
     let mut accepted = script.accepted();

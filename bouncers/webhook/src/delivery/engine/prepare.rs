@@ -201,10 +201,21 @@ impl Engine {
             || self.retained.iter().any(|id| self.shipments.get(id).is_some_and(|one| one.not_before <= now));
         match self.circuit.permit(now) {
             Permit::Many if !self.circuit.is_failing() => {
-                let most = (batch * self.config.parallel * 2).clamp(self.window, MAX_PREPARED_EVENTS);
+                let two_for_each_sink = batch * self.config.parallel * 2;
+                // A fast receiver takes one window while the next is prepared.
+                let (most, at_once) = match self.window > WINDOW {
+                    true => (
+                        two_for_each_sink.clamp(self.window * 2, MAX_PREPARED_EVENTS),
+                        two_for_each_sink.max(self.window),
+                    ),
+                    false => (
+                        two_for_each_sink.clamp(self.window, MAX_PREPARED_EVENTS),
+                        two_for_each_sink.max(WINDOW),
+                    ),
+                };
                 // Not for each value that becomes free: a commit costs the same for one and for thousands.
                 let prepared = self.prepared();
-                if prepared > most / 2 { 0 } else { most - prepared }
+                if prepared > most / 2 { 0 } else { (most - prepared).min(at_once / batch * batch) }
             }
             Permit::Many if self.ready.is_empty() && !is_retry_due() => batch * self.config.parallel,
             Permit::One if self.ready.is_empty() && self.in_flight == 0 => {
