@@ -17,14 +17,16 @@ mod config;
 mod connect;
 mod daemon;
 mod load;
+mod needed_files;
 
 use std::io;
 use std::process::ExitCode;
 
+use palisade_daemon::file_access::{check_as_unit, exposed_secret};
 use palisade_daemon::flags::Typed;
 use palisade_daemon::logs::Logs;
 use palisade_daemon::runtime;
-use tracing::info;
+use tracing::{info, warn};
 
 pub use self::bouncer::{
     Bouncer, CommandContext, Enforcement, EnforcementStatus, FirstDecisions, InForce, ProgramInfo, Start,
@@ -35,6 +37,7 @@ pub use self::load::check;
 
 use self::cli::Invocation;
 use self::connect::connect;
+use self::needed_files::needed_files;
 
 #[cfg(test)]
 mod tests;
@@ -64,9 +67,9 @@ pub fn run<B: Bouncer>(args: impl IntoIterator<Item = String>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Invocation::PrintConfig { config } => finish(&logs, cli::print_config(&config)),
-        Invocation::Test { config, overrides } => {
+        Invocation::Test { config, overrides, user } => {
             let loaded = load::start::<B>(&config, overrides, &logs, load::Messages::Stderr);
-            finish(&logs, loaded.and_then(|loaded| test::<B>(&loaded)))
+            finish(&logs, loaded.and_then(|loaded| test::<B>(&loaded, user.as_deref())))
         }
         Invocation::Command { config, overrides, typed } => {
             let loaded = load::start::<B>(&config, overrides, &logs, load::Messages::ErrorsOnly);
@@ -91,8 +94,14 @@ pub fn run<B: Bouncer>(args: impl IntoIterator<Item = String>) -> ExitCode {
 }
 
 /// `-t`: everything that can be checked without changing anything.
-fn test<B: Bouncer>(loaded: &Loaded<B::Config>) -> anyhow::Result<()> {
-    connect::<B>(loaded)?;
+fn test<B: Bouncer>(loaded: &Loaded<B::Config>, user: Option<&str>) -> anyhow::Result<()> {
+    for path in loaded.document.secret_files() {
+        if let Some(warning) = exposed_secret(&path) {
+            warn!("{warning}");
+        }
+    }
+    let (settings, _) = connect::<B>(loaded)?;
+    check_as_unit(&B::INFO.unit, loaded.document.path(), user, &needed_files(loaded, &settings))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(B::check(&loaded.config))?;
     info!("config is valid");

@@ -16,6 +16,7 @@ use palisade_bouncer::run::{
 use palisade_bouncer::usage::Meter;
 use palisade_cache::Snapshot;
 use palisade_client::LapiPool;
+use palisade_daemon::file_access::Unit;
 use palisade_daemon::flags::Program;
 use palisade_daemon::{Document, Problems};
 use tokio::sync::watch;
@@ -50,7 +51,19 @@ impl Bouncer for Firewall {
         },
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: "crowdsec-firewall-bouncer",
-        packaged_config: "/etc/crowdsec/bouncers/crowdsec-firewall-bouncer.yaml",
+        unit: Unit {
+            name: "palisade-firewall",
+            config: "/etc/crowdsec/bouncers/crowdsec-firewall-bouncer.yaml",
+            handed_over: &[
+                "/etc/crowdsec/bouncers/crowdsec-firewall-bouncer.yaml",
+                "/etc/crowdsec/bouncers/crowdsec-firewall-bouncer.yaml.local",
+            ],
+            own_directories: &[
+                "/var/lib/palisade-firewall",
+                "/var/log/palisade-firewall",
+                "/run/palisade-firewall",
+            ],
+        },
         // The stock bouncer's, so that log collectors find it.
         keys: FIREWALL_KEYS,
     };
@@ -177,5 +190,16 @@ impl Bouncer for Firewall {
 
     fn meter(&self) -> impl Meter + 'static {
         self.counters.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_is_the_packaged_one() {
+        let file = include_str!("../../../packaging/systemd/palisade-firewall.service");
+        assert_eq!(Firewall::INFO.unit.compare(file), Ok(()));
     }
 }

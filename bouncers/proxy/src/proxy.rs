@@ -11,6 +11,7 @@ use palisade_bouncer::settings::read_secret;
 use palisade_bouncer::usage::Meter;
 use palisade_cache::{Policy, Snapshot};
 use palisade_client::LapiPool;
+use palisade_daemon::file_access::Unit;
 use palisade_daemon::flags::Program;
 use palisade_daemon::{Document, Problems};
 use tokio::sync::watch;
@@ -47,7 +48,15 @@ impl Bouncer for Proxy {
         },
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: NAME,
-        packaged_config: "/etc/crowdsec/bouncers/palisade-proxy.yaml",
+        unit: Unit {
+            name: "palisade-proxy",
+            config: "/etc/crowdsec/bouncers/palisade-proxy.yaml",
+            handed_over: &[
+                "/etc/crowdsec/bouncers/palisade-proxy.yaml",
+                "/etc/crowdsec/bouncers/palisade-proxy.yaml.local",
+            ],
+            own_directories: &["/var/lib/palisade-proxy", "/var/log/palisade-proxy", "/run/palisade-proxy"],
+        },
         keys: PROXY_KEYS,
     };
 
@@ -106,5 +115,16 @@ impl Bouncer for Proxy {
 
     fn command(context: &CommandContext<'_, Self>) -> anyhow::Result<()> {
         explain(context, &mut io::stdout())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_is_the_packaged_one() {
+        let file = include_str!("../../../packaging/systemd/palisade-proxy.service");
+        assert_eq!(Proxy::INFO.unit.compare(file), Ok(()));
     }
 }

@@ -12,6 +12,7 @@ use palisade_bouncer::run::{
 use palisade_bouncer::settings::read_secret;
 use palisade_cache::Snapshot;
 use palisade_client::LapiPool;
+use palisade_daemon::file_access::Unit;
 use palisade_daemon::flags::{Flag, Program};
 use palisade_daemon::{Document, Problems};
 use palisade_stream::{CacheHandle, now};
@@ -96,7 +97,19 @@ impl Bouncer for Webhook {
         },
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: NAME,
-        packaged_config: "/etc/crowdsec/bouncers/palisade-webhook.yaml",
+        unit: Unit {
+            name: "palisade-webhook",
+            config: "/etc/crowdsec/bouncers/palisade-webhook.yaml",
+            handed_over: &[
+                "/etc/crowdsec/bouncers/palisade-webhook.yaml",
+                "/etc/crowdsec/bouncers/palisade-webhook.yaml.local",
+            ],
+            own_directories: &[
+                "/var/lib/palisade-webhook",
+                "/var/log/palisade-webhook",
+                "/run/palisade-webhook",
+            ],
+        },
         keys: KEYS,
     };
 
@@ -394,4 +407,15 @@ fn mirror_details(mirror: Option<&Mirror>) -> BTreeMap<String, String> {
         );
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_is_the_packaged_one() {
+        let file = include_str!("../../../packaging/systemd/palisade-webhook.service");
+        assert_eq!(Webhook::INFO.unit.compare(file), Ok(()));
+    }
 }

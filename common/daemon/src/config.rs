@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use self::{
     compose::{SyntaxError, compose},
     expand::expand_values,
-    problems::shown,
+    problems::{has_password, has_secrets, is_secret, is_secret_file, shown},
     rename::Renamed,
     tree::{Kind, Node, TextPosition},
 };
@@ -111,6 +111,7 @@ pub struct Document {
     merged: String,
     root: Node,
     renamed: Vec<Renamed>,
+    with_secrets: Vec<PathBuf>,
 }
 
 /// Shows the files, never their contents.
@@ -158,12 +159,14 @@ impl Document {
                 (emit::document(&root), root)
             }
         };
+        // Before the expansion: a value from the environment is not in the file.
+        let with_secrets = secret_sources(&root).map(|source| files.path(source)).collect();
         expand_values(&mut root, "", lookup).map_err(|error| ConfigError::Expanded {
             key: error.key,
             place: files.place(error.position),
             what: error.what,
         })?;
-        Ok(Self { path: path.to_owned(), local: local_path, merged, root, renamed: Vec::new() })
+        Ok(Self { path: path.to_owned(), local: local_path, merged, root, renamed: Vec::new(), with_secrets })
     }
 
     /// The main file.
@@ -263,6 +266,27 @@ impl Document {
         found
     }
 
+    /// Each value with the name (not the path) of its key.
+    pub fn values(&self) -> Vec<(&str, &str)> {
+        let mut found = Vec::new();
+        self.root.for_each_scalar("", self.root.position, &mut |key, _, text| found.push((key, text)));
+        found
+    }
+
+    /// The files that hold secrets: the main file and its `.local`, if a secret is written there, and the files of keys,
+    /// passwords and tokens that they name. They need not exist.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        let mut found = self.with_secrets.clone();
+        self.root.for_each_scalar("", self.root.position, &mut |key, _, text| {
+            if is_secret_file(key) && text.starts_with('/') {
+                found.push(PathBuf::from(text));
+            }
+        });
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     fn place(&self, position: TextPosition) -> SourceLocation {
         Files { base: &self.path, local: self.local.as_deref() }.place(position)
     }
@@ -291,6 +315,20 @@ impl Files<'_> {
             what: error.what,
         }
     }
+}
+
+/// The texts (0 is the main file, 1 the `.local` one) in which a secret is written.
+fn secret_sources(root: &Node) -> impl Iterator<Item = u8> {
+    let mut found = std::collections::BTreeSet::new();
+    root.for_each_scalar("", root.position, &mut |key, position, text| {
+        // Packages write placeholders in `<>`; what begins with `$` comes from the environment.
+        let is_written = !text.is_empty() && !text.starts_with(['<', '$']);
+        let is_path = is_secret_file(key) && text.starts_with('/');
+        if is_written && !is_path && (is_secret(key) || has_secrets(key) || has_password(text)) {
+            found.insert(position.source);
+        }
+    });
+    found.into_iter()
 }
 
 fn local_of(path: &Path) -> PathBuf {

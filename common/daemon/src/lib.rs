@@ -2,6 +2,7 @@
 //! signals, readiness.
 
 mod config;
+pub mod file_access;
 pub mod flags;
 pub mod listen;
 pub mod logs;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use palisade_client::{
     MachineAuth, MachineClient, MachineConfig, ProxyConfig, Retries, Secret, SettingNames, UserAgent,
 };
-use palisade_lapi_config::{Config, Credentials, DbConfig as DbBlock, Output, ServerConfig};
+use palisade_lapi_config::{Config, Credentials, DbConfig as DbBlock, Output, ServerConfig, exposed_secret};
 use palisade_store::{Engine, FirstStart, OnProgress, Store};
 use palisade_wire::UnixMillis;
 
@@ -202,7 +202,15 @@ impl Session {
 
     /// The credentials of this host's machine.
     pub(crate) fn credentials(&self) -> Result<Credentials, Failure> {
-        Ok(Credentials::load(self.credentials_path()?)?)
+        let path = self.credentials_path()?;
+        let credentials = Credentials::load(path)?;
+        let with_password = credentials.password.is_some().then_some(path);
+        for path in with_password.into_iter().chain(credentials.key_path.as_deref()) {
+            if let Some(warning) = exposed_secret(path) {
+                self.log.warn(&warning);
+            }
+        }
+        Ok(credentials)
     }
 
     /// A client of the LAPI in the credentials file.

@@ -23,6 +23,8 @@ pub struct Config {
     pub path: PathBuf,
     /// The `.local` file, if there was one.
     pub local: Option<PathBuf>,
+    /// The files that hold secrets: this one and its `.local`, if one is written there, and those they name.
+    pub secret_files: Vec<PathBuf>,
     /// `common`: where log lines go.
     pub logs: LogConfig,
     /// Where a line for each request of the API goes; none below level info.
@@ -156,6 +158,7 @@ impl Config {
         Self {
             path: document.path().to_owned(),
             local: document.local_path().map(Path::to_owned),
+            secret_files: document.secret_files(),
             access_log: common::access_log(&logs, server.as_ref().and_then(|server| server.log_level)),
             logs,
             json_logs,

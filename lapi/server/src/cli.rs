@@ -21,6 +21,12 @@ pub const PROGRAM: Program = Program {
     flags: &[
         Flag::valued("c", "file", "configuration file (default /etc/crowdsec/config.yaml)"),
         Flag::switch("t", "test the configuration without touching anything, and exit"),
+        Flag::valued(
+            "user",
+            "name",
+            "with -t as root: check that this user can use the files; root for no check (default: palisade-lapi, for \
+             /etc/crowdsec/config.yaml)",
+        ),
         Flag::switch("version", "print the version and exit"),
         Flag::switch("trace", "log everything"),
         Flag::switch("debug", "log at debug level"),
@@ -39,7 +45,14 @@ pub enum Startup {
     /// Exit with this code.
     Done(ExitCode),
     /// `-t`: validate the configuration and the files it names.
-    Test(Box<Config>, Logs),
+    Test {
+        /// The validated configuration.
+        config: Box<Config>,
+        /// `-user`: as whom to look at files.
+        user: Option<String>,
+        /// The log that was set up.
+        logs: Logs,
+    },
     /// Run the server.
     Daemon {
         /// The validated configuration.
@@ -90,7 +103,8 @@ pub fn start_up<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Startup {
     }
     if typed.switch("t") {
         // The log file is not opened either.
-        return Startup::Test(Box::new(config), logs);
+        let user = typed.value("user").map(str::to_owned);
+        return Startup::Test { config: Box::new(config), user, logs };
     }
     if let Err(error) = logs.configure(&config.logs) {
         return failed(&logs, &error.to_string());

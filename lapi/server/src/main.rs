@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use palisade_daemon::runtime;
 use palisade_lapi::{
     cli::{Startup, log_loaded, start_up},
-    serve::{check, serve},
+    serve::{check, check_access, serve},
 };
 use palisade_lapi_config::Config;
 use tracing::info;
@@ -13,9 +13,9 @@ use tracing::info;
 fn main() -> ExitCode {
     match start_up(std::env::args().skip(1)) {
         Startup::Done(code) => code,
-        Startup::Test(config, logs) => {
+        Startup::Test { config, user, logs } => {
             log_loaded(&config);
-            let code = match test(&config) {
+            let code = match test(&config, user.as_deref()) {
                 Ok(()) => {
                     info!("config is valid");
                     ExitCode::SUCCESS
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
 }
 
 /// `-t`; the runtime resolves names and reads a database.
-fn test(config: &Config) -> anyhow::Result<()> {
+fn test(config: &Config, user: Option<&str>) -> anyhow::Result<()> {
+    check_access(config, user)?;
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(check(config))
 }

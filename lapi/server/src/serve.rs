@@ -1,5 +1,6 @@
 //! Runs the LAPI: start, reload, shutdown.
 
+mod file_access;
 mod files;
 mod first_start;
 mod reload;
@@ -23,6 +24,7 @@ use palisade_wire::UnixMillis;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use file_access::check_access;
 use files::{Files, enabled};
 
 use crate::{

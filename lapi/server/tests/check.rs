@@ -457,3 +457,74 @@ db_config:
         assert!(is_valid && has_started, "{tested}\n{started}");
     }
 }
+
+fn chmod(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn secrets_that_everybody_can_read_are_warned_of() {
+    let host = Host::new();
+    let (certificate, key) = certificate();
+    host.write("cert.pem", &certificate);
+    host.write("key.pem", &key);
+    chmod(&host.path("key.pem"), 0o600);
+    let tls = format!("{TCP}, tls: {{cert_file: @/cert.pem, key_file: @/key.pem}}");
+    let local = "api: {server: {auto_registration: {enabled: true, token: 0123456789abcdef0123456789abcdef, \
+                 allowed_ranges: [10.0.0.0/8]}}}";
+    host.configure(&tls, DATABASE);
+    host.write("config.yaml.local", local);
+    chmod(&host.path("config.yaml.local"), 0o640);
+    let (is_valid, output) = host.test();
+    assert!(is_valid && !output.contains("holds a secret"), "config.yaml holds none: {output}");
+    for (name, mode, words) in [
+        ("key.pem", 0o644, "can be read by every user (mode 0644); run: chmod 0640"),
+        ("config.yaml.local", 0o666, "can be read and changed by every user (mode 0666); run: chmod 0640"),
+    ] {
+        chmod(&host.path(name), mode);
+        let (is_valid, output) = host.test();
+        let path = host.path(name).display().to_string();
+        assert!(is_valid, "{output}");
+        assert!(output.contains(&format!("{path} holds a secret and {words} {path}")), "{name}: {output}");
+    }
+}
+
+/// Needs root, as the check itself does.
+#[test]
+fn files_are_looked_at_with_the_eyes_of_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let host = Host::new();
+    let (certificate, key) = certificate();
+    host.write("cert.pem", &certificate);
+    host.write("key.pem", &key);
+    host.configure(&format!("{TCP}, tls: {{cert_file: @/cert.pem, key_file: @/key.pem}}"), DATABASE);
+    let test = || {
+        let output = host.command().args(["-t", "-user", "nobody"]).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    chmod(host.folder.path(), 0o700);
+    let folder = host.folder.path().display().to_string();
+    let (is_valid, output) = test();
+    assert!(
+        !is_valid && output.contains(&format!("it has no access to {folder}; run: chgrp nobody")),
+        "{output}"
+    );
+    chmod(host.folder.path(), 0o755);
+    chmod(&host.path("key.pem"), 0o600);
+    let (is_valid, output) = test();
+    for part in [
+        format!(
+            "user nobody, which runs the program, cannot read {folder}/key.pem (api.server.tls.key_file)"
+        ),
+        format!("cannot write to {folder}/data (db_config.db_path); run: chown nobody: {folder}/data"),
+    ] {
+        assert!(!is_valid && output.contains(&part), "{part}: {output}");
+    }
+    chmod(&host.path("key.pem"), 0o644);
+    chmod(&host.path("data"), 0o777);
+    let (is_valid, output) = test();
+    assert!(is_valid, "{output}");
+}

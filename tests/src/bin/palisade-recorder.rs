@@ -8,6 +8,7 @@ use palisade_bouncer::run::{
 };
 use palisade_cache::Snapshot;
 use palisade_client::LapiPool;
+use palisade_daemon::file_access::Unit;
 use palisade_daemon::{Document, Problems, flags::Program};
 use tokio::sync::watch;
 
@@ -34,7 +35,12 @@ impl Bouncer for Recorder {
         },
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: "crowdsec-recorder",
-        packaged_config: "/etc/crowdsec/bouncers/recorder.yaml",
+        unit: Unit {
+            name: "palisade-recorder",
+            config: "/etc/crowdsec/bouncers/recorder.yaml",
+            handed_over: &[],
+            own_directories: &[],
+        },
         keys: &["record"],
     };
 

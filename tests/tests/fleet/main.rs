@@ -7,6 +7,7 @@ mod lapi_drift;
 mod lapi_faults;
 mod lapi_killed;
 mod network_trouble;
+mod permissions;
 mod recorder;
 mod replay;
 mod shared_key;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use palisade_cache::{Policy, Snapshot};
 use palisade_client::LapiPool;
+use palisade_daemon::file_access::Unit;
 use palisade_daemon::flags::{Program, Typed};
 use palisade_daemon::metrics::Metrics;
 use palisade_daemon::{Document, Problems};
@@ -37,8 +38,9 @@ pub struct ProgramInfo {
     pub version: &'static str,
     /// The stock program that this one replaces, see [`Bouncer::stock_name`].
     pub stock_name: &'static str,
-    /// The configuration file of the packaged service, which commands read when none is given.
-    pub packaged_config: &'static str,
+    /// The packaged unit. Commands read its configuration file when none is given, and `-t` as root looks at files as its
+    /// user.
+    pub unit: Unit,
     /// The keys of the configuration file that [`Bouncer::read_config`] reads or knows.
     pub keys: &'static [&'static str],
 }

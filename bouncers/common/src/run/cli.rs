@@ -13,6 +13,12 @@ pub const PROGRAM_FLAGS: &[Flag] = &[
     Flag::valued("c", "file", "configuration file; required, except by commands (default: the packaged one)"),
     Flag::switch("v", "log at debug level at least"),
     Flag::switch("t", "test the configuration without touching anything, and exit"),
+    Flag::valued(
+        "user",
+        "name",
+        "with -t as root: check that this user can use the files; root for no check (default: the packaged unit's user, \
+         for its configuration file)",
+    ),
     Flag::switch("T", "print the configuration with its .local merged in, and exit"),
     Flag::switch("version", "print the version and exit"),
     Flag::switch("V", "print the version and exit (deprecated)"),
@@ -57,6 +63,8 @@ pub(super) enum Invocation {
     Test {
         config: PathBuf,
         overrides: Overrides,
+        /// `-user`.
+        user: Option<String>,
     },
     /// `-T`.
     PrintConfig {
@@ -91,7 +99,7 @@ impl Invocation {
             return Ok(Self::Version);
         }
         // The daemon requires `-c`, as the stock bouncer does. Commands are typed by hand, so they have a default.
-        let default = typed.command().map(|_| B::INFO.packaged_config);
+        let default = typed.command().map(|_| B::INFO.unit.config);
         let config = typed.value("c").or(default).filter(|path| !path.is_empty());
         let config = PathBuf::from(config.ok_or(CliError::NoConfig)?);
         let overrides = Overrides {
@@ -104,7 +112,7 @@ impl Invocation {
         } else if typed.switch("T") {
             Self::PrintConfig { config }
         } else if typed.switch("t") {
-            Self::Test { config, overrides }
+            Self::Test { config, overrides, user: typed.value("user").map(str::to_owned) }
         } else {
             Self::Daemon { config, overrides }
         })
@@ -224,7 +232,11 @@ mod tests {
                     overrides: Overrides { verbose: true, trace: false, strict: true },
                 },
             ),
-            ("-t -c f.yaml", Invocation::Test { config: config.clone(), overrides }),
+            ("-t -c f.yaml", Invocation::Test { config: config.clone(), overrides, user: None }),
+            (
+                "-t -user web -c f.yaml",
+                Invocation::Test { config: config.clone(), overrides, user: Some("web".to_owned()) },
+            ),
             ("-c f.yaml -T", Invocation::PrintConfig { config: config.clone() }),
             ("-c f.yaml -t -T", Invocation::PrintConfig { config }),
             ("-version", Invocation::Version),
@@ -253,7 +265,7 @@ mod tests {
         for (line, file, name, words, json) in [
             ("-c f.yaml lookup 192.0.2.1 -json", "f.yaml", "lookup", &["192.0.2.1"][..], true),
             ("status -c f.yaml", "f.yaml", "status", &[], false),
-            ("lookup 192.0.2.1", Sample::INFO.packaged_config, "lookup", &["192.0.2.1"], false),
+            ("lookup 192.0.2.1", Sample::INFO.unit.config, "lookup", &["192.0.2.1"], false),
         ] {
             let Ok(Invocation::Command { config, typed, .. }) = invocation(line) else {
                 panic!("{line} is no command")

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use palisade_cache::Snapshot;
 use palisade_client::LapiPool;
+use palisade_daemon::file_access::Unit;
 use palisade_daemon::flags::{Flag, Program};
 use palisade_daemon::logs::{LogLevel, LogTarget};
 use palisade_daemon::{Document, Problems};
@@ -18,6 +19,7 @@ const FLAGS: &[Flag] = &[
     PROGRAM_FLAGS[4],
     PROGRAM_FLAGS[5],
     PROGRAM_FLAGS[6],
+    PROGRAM_FLAGS[7],
     DEBUG_FLAG,
     TRACE_FLAG,
 ];
@@ -39,7 +41,12 @@ impl Bouncer for Sample {
         },
         version: "v0",
         stock_name: "crowdsec-sample-bouncer",
-        packaged_config: "/etc/sample.yaml",
+        unit: Unit {
+            name: "palisade-sample",
+            config: "/etc/sample.yaml",
+            handed_over: &[],
+            own_directories: &[],
+        },
         keys: &["colour", "other.colour"],
     };
 

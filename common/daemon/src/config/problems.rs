@@ -144,9 +144,26 @@ pub(crate) fn is_secret(key: &str) -> bool {
         && !["_path", "_file", "_files"].iter().any(|end| last.ends_with(end))
 }
 
+/// Whether the value of this key, or each value of its list or mapping, names a file with a secret.
+pub(crate) fn is_secret_file(key: &str) -> bool {
+    let ends = ["_path", "_file", "_files"];
+    let stem = ends.iter().find_map(|end| key.strip_suffix(end));
+    // A URL or a header in a file of its own is there because it is a secret. The last two have no such ending.
+    stem.is_some_and(|stem| is_secret(stem) || matches!(stem, "url" | "header"))
+        || matches!(key, "key" | "ssl_client_key")
+}
+
 /// Whether all values of this mapping are secrets.
 pub(crate) fn has_secrets(key: &str) -> bool {
     key == HEADERS
+}
+
+/// Whether this is a URL with a user part.
+pub(crate) fn has_password(value: &str) -> bool {
+    value.split_once("://").is_some_and(|(_, rest)| {
+        let authority = rest.split('/').next().unwrap_or_default();
+        authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    })
 }
 
 /// A value in a form that may be shown or logged.

@@ -243,3 +243,42 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn files_with_secrets_are_listed() {
+    let files = |base: &str, local: Option<&str>| {
+        let document =
+            Document::from_text(Path::new("x.yaml"), base, local, &|_| Some("/from/env".to_owned()));
+        let files = document.unwrap().secret_files();
+        files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+    };
+    for (base, local, listed) in [
+        ("api_key: abc", None, &["x.yaml"][..]),
+        ("api_key: ''", None, &[]),
+        ("api_key: ${API_KEY}", None, &[]),
+        ("api_key: <API_KEY>", None, &[]),
+        ("mode: nftables", None, &[]),
+        ("mode: nftables", Some("api_key: abc"), &["x.yaml.local"]),
+        ("api_key: abc", Some("api_key: def"), &["x.yaml.local"]),
+        ("a: {auto_registration: {token: abc}}", None, &["x.yaml"]),
+        ("db_config: {password: abc}", None, &["x.yaml"]),
+        ("endpoints: [{headers: {X-Any: abc}}]", None, &["x.yaml"]),
+        ("endpoints: [{signing_secrets: [abc]}]", None, &["x.yaml"]),
+        ("url: https://user:pass@host/", None, &["x.yaml"]),
+        ("url: https://host/a@b", None, &[]),
+        ("api_key_file: /etc/key", None, &["/etc/key"]),
+        ("api_key_file: credential", None, &[]),
+        ("key_path: $DIR", None, &["/from/env"]),
+        ("tls: {cert_file: /c, key_file: /k, ca_cert_path: /ca}", None, &["/k"]),
+        ("listen: [{tls: {certificates: [{certificate: /c, key: /k}]}}]", None, &["/k"]),
+        ("db: {ssl_client_key: /k, ssl_client_cert: /c}", None, &["/k"]),
+        ("api: {client: {credentials_path: /a}}", None, &["/a"]),
+        (
+            "e: [{header_files: {X-Any: /h}, signing_secret_files: [/s, /t], url_file: /u}]",
+            None,
+            &["/h", "/s", "/t", "/u"],
+        ),
+    ] {
+        assert_eq!(files(base, local), listed, "{base} {local:?}");
+    }
+}

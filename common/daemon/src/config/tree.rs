@@ -1,6 +1,6 @@
 //! The values of a YAML document as a tree, with their source positions.
 
-use super::problems::{has_secrets, is_secret};
+use super::problems::{has_secrets, is_secret, is_secret_file};
 
 /// A position in one of the texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -158,6 +158,28 @@ impl Node {
                         }
                         _ => value.secrets(found),
                     }
+                }
+            }
+        }
+    }
+
+    /// Calls `visit` with the name of the nearest key, its position and the text of every scalar.
+    pub(crate) fn for_each_scalar<'n>(
+        &'n self,
+        key: &'n str,
+        position: TextPosition,
+        visit: &mut dyn FnMut(&'n str, TextPosition, &'n str),
+    ) {
+        match &self.kind {
+            Kind::Scalar(scalar) => visit(key, position, &scalar.text),
+            Kind::Sequence(items) => {
+                items.iter().for_each(|item| item.for_each_scalar(key, item.position, visit))
+            }
+            Kind::Mapping(entries) => {
+                for entry in entries {
+                    // In a map of header names the map's name says what the values are.
+                    let name = if has_secrets(key) || is_secret_file(key) { key } else { &entry.key.text };
+                    entry.value.for_each_scalar(name, entry.position, visit);
                 }
             }
         }

@@ -1,0 +1,12 @@
+//! Who can read and write the files that a configuration names. Looks at permissions only: it changes and opens nothing.
+//!
+//! `-t` uses both halves: [`exposed_secret`] finds secrets that every user of the host can read, and [`UnitUser`] what
+//! the unit's user cannot read or write although root, who typed the command, can.
+
+mod exposed;
+mod unit_user;
+
+pub use self::{
+    exposed::exposed_secret,
+    unit_user::{AccessError, NeededAccess, NeededFile, Unit, UnitUser, check_as_unit},
+};
