@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod containers;
 mod cscli;
 mod database_away;
 mod diagnosis;
