@@ -14,15 +14,15 @@ use serde_json::Value;
 const TOKEN: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// The LAPI host: the packaged files, in a folder of the story.
-struct Central {
-    host: Host,
-    etc: PathBuf,
+pub(crate) struct Central {
+    pub(crate) host: Host,
+    pub(crate) etc: PathBuf,
     process: Option<Process>,
 }
 
 impl Central {
     /// The packaged configuration, and the guide's own `.local` over it.
-    fn install(world: &World) -> Outcome<Self> {
+    pub(crate) fn install(world: &World) -> Outcome<Self> {
         let etc = world.fresh_path("etc-crowdsec");
         std::fs::create_dir_all(etc.join("data"))?;
         let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/config");
@@ -43,18 +43,18 @@ impl Central {
         Ok(Self { host: world.router.clone(), etc, process: None })
     }
 
-    fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         self.etc.join("config.yaml").display().to_string()
     }
 
     /// `palisade -c …/config.yaml WORDS` on this host.
-    fn palisade(&self, words: &[&str]) -> Outcome<ToolOutput> {
+    pub(crate) fn palisade(&self, words: &[&str]) -> Outcome<ToolOutput> {
         let mut command = tools::command(tools::ours("palisade")?)?;
         command.arg("-c").arg(self.config()).args(words);
         self.host.run(|| tools::run(&mut command, ""))
     }
 
-    fn start(&mut self, world: &World) -> Outcome {
+    pub(crate) fn start(&mut self, world: &World) -> Outcome {
         let mut command = tools::command(tools::ours("palisade-lapi")?)?;
         command.arg("-c").arg(self.config());
         let mut process = world.start(&self.host, "palisade-lapi", command)?;

@@ -40,7 +40,14 @@ pub(crate) struct Test {
     #[arg(long)]
     scope: Option<String>,
     /// whether the scenario asks for a decision
-    #[arg(long, default_value = "true")]
+    // Only these values, so that a file name after the bare flag is not taken for one.
+    #[arg(
+        long,
+        num_args = 0..=1,
+        default_value = "true",
+        default_missing_value = "true",
+        value_parser = ["true", "false", "yes", "no", "1", "0"]
+    )]
     remediation: String,
     /// how many events there were
     #[arg(long, value_parser = integer, default_value = "1")]

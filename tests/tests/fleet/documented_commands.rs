@@ -1,0 +1,200 @@
+//! Runs the examples of the manual pages and the commands of `docs/push.md`, as they are printed there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use palisade_e2e::tools::{self, ToolOutput};
+use palisade_e2e::{Doing as _, Failure, Outcome, Process, World, eventually, story};
+
+use crate::guide::Central;
+
+fn repository(path: &str) -> Outcome<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    fs::read_to_string(&path).doing(format_args!("reading {}", path.display()))
+}
+
+/// The text between `.nf` and `.fi` in the section `EXAMPLE` or `EXAMPLES` of a manual page.
+fn example(page: &str) -> Outcome<String> {
+    let text = repository(&format!("docs/man/{page}"))?;
+    let section = text.split("\n.SH EXAMPLE").nth(1).doing(format_args!("{page} has examples"))?;
+    let block = section.split_once("\n.nf\n").and_then(|(_, rest)| rest.split_once("\n.fi\n"));
+    let (block, _) = block.doing(format_args!("{page} has a block between .nf and .fi"))?;
+    let lines = block.lines().filter(|line| !line.starts_with('.'));
+    Ok(lines.map(|line| line.replace("\\-", "-") + "\n").collect())
+}
+
+/// The fenced blocks of a page in this language.
+fn blocks(page: &str, language: &str) -> Outcome<Vec<String>> {
+    let text = repository(page)?;
+    let fence = format!("```{language}\n");
+    let found: Vec<String> =
+        text.split(&fence).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned())).collect();
+    if found.is_empty() { Err(Failure::new(format!("no {language} block in {page}"))) } else { Ok(found) }
+}
+
+/// A host with the commands as a page writes them: `palisade` and the daemons are found, and `sudo` changes nothing.
+struct Terminal<'l> {
+    lapi: &'l Central,
+    bin: PathBuf,
+    /// What is written differently here.
+    replaced: Vec<(&'static str, String)>,
+}
+
+impl<'l> Terminal<'l> {
+    fn new(world: &World, lapi: &'l Central) -> Outcome<Self> {
+        let bin = world.fresh_path("bin");
+        fs::create_dir_all(&bin)?;
+        let palisade = format!("{} -c {}", tools::ours("palisade")?.display(), lapi.config());
+        let firewall = tools::ours("palisade-firewall")?.display().to_string();
+        for (name, runs) in [("palisade", palisade.as_str()), ("palisade-firewall", &firewall), ("sudo", "")]
+        {
+            let path = bin.join(name);
+            fs::write(&path, format!("#!/bin/sh\nexec {runs} \"$@\"\n"))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(Self { lapi, bin, replaced: Vec::new() })
+    }
+
+    /// Runs one line; a failure anywhere in it is one of the line.
+    fn run(&self, line: &str) -> Outcome<ToolOutput> {
+        let line = self.replaced.iter().fold(line.to_owned(), |line, (from, to)| line.replace(from, to));
+        let mut command = tools::command("bash")?;
+        let path = format!("{}:{}", self.bin.display(), tools::search_path()?.to_string_lossy());
+        command.args(["-euo", "pipefail", "-c", &line]).env("PATH", path);
+        self.lapi.host.run(|| tools::run(&mut command, ""))
+    }
+
+    /// Runs every line of a block, and returns all output.
+    fn run_all(&self, block: &str) -> Outcome<String> {
+        let mut printed = String::new();
+        for line in block.lines().filter(|line| !line.trim().is_empty()) {
+            let said = self.run(line)?;
+            if said.code != 0 || (said.out.is_empty() && said.err.is_empty()) {
+                return Err(Failure::new(format!("{line}: {said:?}")));
+            }
+            printed += &said.out;
+            printed += &said.err;
+        }
+        Ok(printed)
+    }
+}
+
+fn started_lapi(world: &World) -> Outcome<Central> {
+    let mut lapi = Central::install(world)?;
+    lapi.start(world)?;
+    let said = lapi.palisade(&["machines", "add", "--auto"])?;
+    assert_eq!(said.code, 0, "{said:?}");
+    Ok(lapi)
+}
+
+#[test]
+fn examples_of_the_command_run() -> Outcome {
+    story(|world| {
+        let lapi = started_lapi(world)?;
+        let mut terminal = Terminal::new(world, &lapi)?;
+        fs::write(lapi.etc.join("bad.txt"), "192.0.2.200\n198.51.100.200\n")?;
+        // curl is the real one; only the server is a folder.
+        terminal.replaced.push(("https://lists.example.org", format!("file://{}", lapi.etc.display())));
+        let printed = terminal.run_all(&example("palisade.1")?)?;
+        for phrase in ["Decision successfully added", "default_ip_remediation"] {
+            assert!(printed.contains(phrase), "{phrase} in {printed}");
+        }
+        let said = lapi.palisade(&["decisions", "list", "-o", "json"])?.into_stdout()?;
+        assert!(said.contains("198.51.100.0/24") && said.contains("192.0.2.200"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn examples_of_configuration_files_are_valid() -> Outcome {
+    story(|world| {
+        let folder = world.fresh_path("etc");
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("signing"), "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n")?;
+        let packaged = repository("packaging/config/crowdsec-firewall-bouncer.yaml")?;
+        for (page, program, base) in [
+            ("palisade-firewall.yaml.5", "palisade-firewall", Some(packaged)),
+            ("palisade-proxy.8", "palisade-proxy", None),
+            ("palisade-webhook.8", "palisade-webhook", None),
+        ] {
+            let text = example(page)?.replace("/etc/crowdsec/webhook", &folder.display().to_string());
+            let path = folder.join(format!("{program}.yaml"));
+            match base {
+                Some(base) => {
+                    fs::write(&path, base)?;
+                    fs::write(folder.join(format!("{program}.yaml.local")), text)?;
+                }
+                None => fs::write(&path, text)?,
+            }
+            let mut command = tools::command(tools::ours(program)?)?;
+            command.arg("-c").arg(&path).args(["-t", "-strict"]);
+            command.env("API_KEY", "abcdef").env("SLACK_URL", "https://hooks.example.org/x");
+            command.env("STATE_DIRECTORY", world.fresh_path("state"));
+            let said = world.router.run(|| tools::run(&mut command, ""))?;
+            assert!(said.code == 0 && said.has("config is valid"), "{page}: {said:?}");
+        }
+        Ok(())
+    })
+}
+
+/// The packaged file of the firewall with the page's block in its `.local`.
+fn firewall_as_on_the_page(world: &World, lapi: &Central, block: &str) -> Outcome<(PathBuf, Process)> {
+    let said = lapi.palisade(&["bouncers", "add", "gate", "-o", "raw"])?.into_stdout()?;
+    let path = lapi.etc.join("crowdsec-firewall-bouncer.yaml");
+    fs::write(&path, repository("packaging/config/crowdsec-firewall-bouncer.yaml")?)?;
+    let local = format!(
+        "{block}api_key: {}\nstate_dir: {}\nlog_mode: stdout\n",
+        said.trim(),
+        world.fresh_path("state").display()
+    );
+    fs::write(lapi.etc.join("crowdsec-firewall-bouncer.yaml.local"), local)?;
+    let mut command = tools::command(tools::ours("palisade-firewall")?)?;
+    command.arg("-c").arg(&path);
+    Ok((path, world.start(&lapi.host, "palisade-firewall", command)?))
+}
+
+#[test]
+fn commands_of_the_push_page_print_what_it_says() -> Outcome {
+    story(|world| {
+        const PAGE: &str = "docs/push.md";
+        let lapi = started_lapi(world)?;
+        let mut terminal = Terminal::new(world, &lapi)?;
+        let commands = blocks(PAGE, "sh")?;
+        let metrics = commands.iter().find(|block| block.contains("/metrics")).doing("there are metrics")?;
+        let [of_lapi, of_bouncer] = metrics.lines().collect::<Vec<_>>()[..] else {
+            return Err(Failure::new(format!("not two commands: {metrics}")));
+        };
+        let said = terminal.run(of_bouncer)?;
+        assert!(
+            said.code != 0 && said.err.contains("curl:"),
+            "without metrics it fails and says so: {said:?}"
+        );
+
+        let switched_on = blocks(PAGE, "yaml")?.concat();
+        let (file, firewall) = firewall_as_on_the_page(world, &lapi, &switched_on)?;
+        let packaged = "/etc/crowdsec/bouncers/crowdsec-firewall-bouncer.yaml";
+        terminal.replaced.push((packaged, file.display().to_string()));
+        eventually("the bouncer's requests are parked", || {
+            let said = terminal.run(of_bouncer)?;
+            Ok(said.out.lines().any(|line| line.starts_with("palisade_lapi_push 1")))
+        })?;
+        for (line, names) in [
+            (of_lapi, ["palisade_lapi_waiting 1", "palisade_lapi_pushed", "palisade_lapi_everything_told"]),
+            (
+                of_bouncer,
+                ["palisade_lapi_push 1", "palisade_lapi_keeps_cursors 1", "palisade_lapi_fail_overs"],
+            ),
+        ] {
+            let said = terminal.run(line)?;
+            for name in names {
+                let is_printed = said.out.lines().any(|line| line.starts_with(name));
+                assert!(said.code == 0 && is_printed, "{line}: {name}: {said:?}\n{}", firewall.log());
+            }
+        }
+        for block in &commands {
+            terminal.run_all(block)?;
+        }
+        Ok(())
+    })
+}
