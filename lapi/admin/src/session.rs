@@ -205,6 +205,9 @@ impl Session {
         let path = self.credentials_path()?;
         let credentials = Credentials::load(path)?;
         let with_password = credentials.password.is_some().then_some(path);
+        if self.as_cscli {
+            return Ok(credentials);
+        }
         for path in with_password.into_iter().chain(credentials.key_path.as_deref()) {
             if let Some(warning) = exposed_secret(path) {
                 self.log.warn(&warning);

@@ -158,3 +158,19 @@ fn help_is_printed_for_every_command() {
     // A name is no command.
     assert!(world.ok("bouncers add help -o raw").len() == 43);
 }
+
+#[test]
+fn credentials_that_everybody_can_read_are_warned_of() {
+    let world = World::new();
+    world.write("credentials.yaml", "url: http://127.0.0.1:1/\nlogin: host1\npassword: secret\n");
+    let path = world.path("credentials.yaml").display().to_string();
+    let warning =
+        format!("{path} holds a secret and can be read by every user (mode 0644); run: chmod 0640 {path}");
+    for (mode, name, is_warned) in
+        [(0o644, "palisade", true), (0o600, "palisade", false), (0o644, "cscli", false)]
+    {
+        world.chmod("credentials.yaml", mode);
+        let run = world.run_as(name, &["lapi", "status"], "");
+        assert_eq!(run.err.contains(&warning), is_warned, "{mode:o} {name}: {}", run.err);
+    }
+}
