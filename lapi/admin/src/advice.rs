@@ -79,6 +79,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("decisions delete", "--ip 192.0.2.7"),
     ("alerts delete", "--ip 192.0.2.7"),
     ("alerts inspect", "ID"),
+    ("pki client", "--machine web-1"),
 ];
 
 /// What to type instead.

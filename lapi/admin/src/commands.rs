@@ -12,6 +12,7 @@ mod input;
 mod lapi;
 mod machines;
 mod metrics;
+mod pki;
 mod profiles;
 mod usage_reports;
 
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     Machines(machines::Command),
     /// Display crowdsec prometheus metrics.
     Metrics(metrics::Args),
+    /// Make certificates for the LAPI and its clients
+    #[command(subcommand)]
+    Pki(pki::Command),
     /// Check profiles
     #[command(subcommand, visible_alias = "profile")]
     Profiles(profiles::Command),
@@ -65,6 +69,7 @@ impl Command {
         match self {
             Self::Completion(args) => completion::run(root, &args),
             Self::Version => print(&version()),
+            Self::Pki(command) => command.run(),
             Self::Alerts(command) => command.run(&session()?).await,
             Self::Allowlists(command) => command.run(&session()?).await,
             Self::Bouncers(command) => command.run(&session()?).await,

@@ -4,7 +4,7 @@
 //! ```text
 //!   bouncers, machines, allowlists (changes), alerts flush ──► database ◄── the running LAPI follows
 //!   decisions, alerts, allowlists (reading), lapi ──► HTTP as a machine ──► any LAPI, also from elsewhere
-//!   metrics ──► metrics page and database         profiles, config, completion, version ──► files only
+//!   metrics ──► metrics page and database         profiles, pki, config, completion, version ──► files only
 //! ```
 
 mod advice;

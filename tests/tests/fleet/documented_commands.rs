@@ -9,7 +9,7 @@ use palisade_e2e::{Doing as _, Failure, Outcome, Process, World, eventually, sto
 
 use crate::guide::Central;
 
-fn repository(path: &str) -> Outcome<String> {
+pub(crate) fn repository(path: &str) -> Outcome<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
     fs::read_to_string(&path).doing(format_args!("reading {}", path.display()))
 }
@@ -25,7 +25,7 @@ fn example(page: &str) -> Outcome<String> {
 }
 
 /// The fenced blocks of a page in this language.
-fn blocks(page: &str, language: &str) -> Outcome<Vec<String>> {
+pub(crate) fn blocks(page: &str, language: &str) -> Outcome<Vec<String>> {
     let text = repository(page)?;
     let fence = format!("```{language}\n");
     let found: Vec<String> =
@@ -34,21 +34,26 @@ fn blocks(page: &str, language: &str) -> Outcome<Vec<String>> {
 }
 
 /// A host with the commands as a page writes them: `palisade` and the daemons are found, and `sudo` changes nothing.
-struct Terminal<'l> {
+pub(crate) struct Terminal<'l> {
     lapi: &'l Central,
     bin: PathBuf,
     /// What is written differently here.
-    replaced: Vec<(&'static str, String)>,
+    pub(crate) replaced: Vec<(&'static str, String)>,
 }
 
 impl<'l> Terminal<'l> {
-    fn new(world: &World, lapi: &'l Central) -> Outcome<Self> {
+    pub(crate) fn new(world: &World, lapi: &'l Central) -> Outcome<Self> {
         let bin = world.fresh_path("bin");
         fs::create_dir_all(&bin)?;
         let palisade = format!("{} -c {}", tools::ours("palisade")?.display(), lapi.config());
         let firewall = tools::ours("palisade-firewall")?.display().to_string();
-        for (name, runs) in [("palisade", palisade.as_str()), ("palisade-firewall", &firewall), ("sudo", "")]
-        {
+        let server = tools::ours("palisade-lapi")?.display().to_string();
+        for (name, runs) in [
+            ("palisade", palisade.as_str()),
+            ("palisade-firewall", &firewall),
+            ("palisade-lapi", &server),
+            ("sudo", ""),
+        ] {
             let path = bin.join(name);
             fs::write(&path, format!("#!/bin/sh\nexec {runs} \"$@\"\n"))?;
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
@@ -57,7 +62,7 @@ impl<'l> Terminal<'l> {
     }
 
     /// Runs one line; a failure anywhere in it is one of the line.
-    fn run(&self, line: &str) -> Outcome<ToolOutput> {
+    pub(crate) fn run(&self, line: &str) -> Outcome<ToolOutput> {
         let line = self.replaced.iter().fold(line.to_owned(), |line, (from, to)| line.replace(from, to));
         let mut command = tools::command("bash")?;
         let path = format!("{}:{}", self.bin.display(), tools::search_path()?.to_string_lossy());
@@ -66,7 +71,7 @@ impl<'l> Terminal<'l> {
     }
 
     /// Runs every line of a block, and returns all output.
-    fn run_all(&self, block: &str) -> Outcome<String> {
+    pub(crate) fn run_all(&self, block: &str) -> Outcome<String> {
         let mut printed = String::new();
         for line in block.lines().filter(|line| !line.trim().is_empty()) {
             let said = self.run(line)?;
@@ -95,6 +100,9 @@ fn examples_of_the_command_run() -> Outcome {
         let mut terminal = Terminal::new(world, &lapi)?;
         fs::write(lapi.etc.join("bad.txt"), "192.0.2.200\n198.51.100.200\n")?;
         // curl is the real one; only the server is a folder.
+        terminal.replaced.push(("--out pki pki/", format!("--out {0}/pki {0}/pki/", lapi.etc.display())));
+        terminal.replaced.push(("--out pki ", format!("--out {}/pki ", lapi.etc.display())));
+        terminal.replaced.push(("init --out pki", format!("init --out {}/pki", lapi.etc.display())));
         terminal.replaced.push(("https://lists.example.org", format!("file://{}", lapi.etc.display())));
         let printed = terminal.run_all(&example("palisade.1")?)?;
         for phrase in ["Decision successfully added", "default_ip_remediation"] {

@@ -54,10 +54,25 @@ impl Central {
         self.host.run(|| tools::run(&mut command, ""))
     }
 
-    pub(crate) fn start(&mut self, world: &World) -> Outcome {
+    fn launch(&self, world: &World) -> Outcome<Process> {
         let mut command = tools::command(tools::ours("palisade-lapi")?)?;
         command.arg("-c").arg(self.config());
-        let mut process = world.start(&self.host, "palisade-lapi", command)?;
+        world.start(&self.host, "palisade-lapi", command)
+    }
+
+    /// Starts it, whatever it speaks.
+    pub(crate) fn start_listening(&mut self, world: &World) -> Outcome {
+        let mut process = self.launch(world)?;
+        eventually("the LAPI listens", || match process.exited() {
+            Some(status) => Err(Failure::new(format!("it ended with {status}: {}", process.log()))),
+            None => Ok(process.log().contains("listening on")),
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    pub(crate) fn start(&mut self, world: &World) -> Outcome {
+        let mut process = self.launch(world)?;
         eventually("the LAPI answers", || {
             if let Some(status) = process.exited() {
                 return Err(Failure::new(format!("it ended with {status}: {}", process.log())));
@@ -70,7 +85,7 @@ impl Central {
     }
 
     /// `machines list -o json` or `bouncers list -o json`.
-    fn list(&self, what: &str) -> Outcome<Vec<Value>> {
+    pub(crate) fn list(&self, what: &str) -> Outcome<Vec<Value>> {
         Ok(serde_json::from_str(&self.palisade(&[what, "list", "-o", "json"])?.into_stdout()?)?)
     }
 }

@@ -2,6 +2,7 @@
 
 mod documented_commands;
 mod guide;
+mod guide_tls;
 mod harness;
 mod identity;
 mod lapi_drift;

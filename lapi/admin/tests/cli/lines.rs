@@ -142,6 +142,7 @@ fn help_is_printed_for_every_command() {
         ("lapi", &["register", "status"]),
         ("machines", &["list", "add", "delete", "prune", "validate", "inspect"]),
         ("metrics", &["show", "list"]),
+        ("pki", &["init", "server", "client", "revoke"]),
         ("profiles", &["test"]),
     ] {
         same(&format!("{group} help"), &format!("{group} --help"));
@@ -173,4 +174,45 @@ fn credentials_that_everybody_can_read_are_warned_of() {
         let run = world.run_as(name, &["lapi", "status"], "");
         assert_eq!(run.err.contains(&warning), is_warned, "{mode:o} {name}: {}", run.err);
     }
+}
+
+#[test]
+fn certificates_are_made_for_one_authority_only() {
+    let world = World::new();
+    // No configuration is needed.
+    std::fs::remove_file(world.path("config.yaml")).unwrap();
+    let error = world.fails("pki client --machine web-1 --out pki");
+    assert!(error.contains("cannot read pki/ca-key.pem"), "{error}");
+    world.ok("pki init --out pki");
+    world.ok("pki init --out other");
+    world.ok("pki server --out pki --name lapi.example.org --name 10.0.0.2 --days 30");
+    world.ok("pki client --out other --bouncer gate");
+    let key = world.read("pki/lapi.example.org-key.pem");
+    for (line, words) in [
+        ("pki init --out pki", "pki/ca.pem exists and is not overwritten"),
+        (
+            "pki server --out pki --name lapi.example.org",
+            "pki/lapi.example.org.pem exists and is not overwritten",
+        ),
+        ("pki server --out pki --name https://lapi", "cannot be a name"),
+        ("pki server --out pki --name lapi:8080", "without scheme and port"),
+        ("pki client --out pki --machine ../ca", "cannot be a name"),
+        ("pki revoke --out pki other/gate.pem", "other/gate.pem was not signed by the authority in pki"),
+        ("pki revoke --out pki pki/ca.pem", "was not signed by"),
+        ("pki revoke --out pki config.yaml", "cannot read config.yaml"),
+    ] {
+        let error = world.fails(line);
+        assert!(error.contains(words), "{line}: {error}");
+    }
+    assert_eq!(world.read("pki/lapi.example.org-key.pem"), key);
+    // Revoking is idempotent and adds up.
+    world.ok("pki client --out pki --machine web-1");
+    assert!(world.ok("pki revoke --out pki pki/web-1.pem").contains("1 certificate(s)"));
+    let said = world.ok("pki revoke --out pki pki/web-1.pem pki/lapi.example.org.pem");
+    assert!(said.contains("2 certificate(s)"), "{said}");
+    // A key of another authority does not sign.
+    std::fs::copy(world.path("other/ca-key.pem"), world.path("pki/ca-key.pem")).unwrap();
+    let error = world.fails("pki client --out pki --machine web-2");
+    assert!(error.contains("does not belong to"), "{error}");
+    assert!(!world.path("pki/web-2.pem").exists());
 }
