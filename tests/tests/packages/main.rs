@@ -1,0 +1,40 @@
+//! The packages on fresh hosts with systemd: installed, upgraded, removed, purged.
+//!
+//! They hold the programs of this build. A host of its own needs root; without it these tests are left out, and say so.
+
+mod deb;
+mod rpm;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use palisade_e2e::{Doing as _, FreshHost, Outcome, packages};
+
+/// Builds the packages once for all tests, and boots a host.
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+fn host(name: &str) -> Outcome<Option<FreshHost>> {
+    if let Some(reason) = FreshHost::unavailable() {
+        eprintln!("left out: {reason}");
+        return Ok(None);
+    }
+    folder()?;
+    FreshHost::boot(name).map(Some)
+}
+
+/// Where the packages are, with the root that hosts are copied from.
+fn folder() -> Outcome<PathBuf> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let make = || FreshHost::make_root().and_then(|()| packages());
+    let folder = FOLDER.get_or_init(|| make().map_err(|failure| failure.to_string()));
+    folder.clone().map_err(palisade_e2e::Failure::new)
+}
+
+/// The package of a role, copied to the host.
+fn put(host: &FreshHost, role: &str, ending: &str) -> Outcome<String> {
+    let mut files = std::fs::read_dir(folder()?)?.flatten().map(|file| file.path());
+    let is_wanted = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&format!("palisade-{role}")) && name.ends_with(ending)
+    };
+    host.put(&files.find(is_wanted).doing(format!("the package of {role}"))?)
+}
