@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::panic::resume_unwind;
+use std::thread;
 
 use minijinja::value::Serde;
 use minijinja::{
@@ -23,6 +25,17 @@ const FUEL_PER_EVENT: u64 = 3_000;
 /// Templates include and call no others, so this is the depth of loops and macros.
 const MAX_DEPTH: usize = 50;
 
+/// Longest expression or statement in bytes. A chain such as `a|b|c` is a recursion of the compiler, which has no bound for
+/// it, and takes it a time that grows with the square of the length.
+const MAX_TAG_BYTES: usize = 8192;
+/// Most `elif`, each of which is within the one before it.
+const MAX_ELIF: usize = 500;
+/// Stack for a unit of fuel: `{% set ns.x = [ns.x] %}` nests a value by one more in each round, and what is done with the
+/// value is a recursion.
+const STACK_PER_FUEL: usize = 256;
+/// Stack for everything else: four times what the longest chains need without optimisation.
+const STACK: usize = 32 << 20;
+
 const FORM: &str = "form";
 const NAME: &str = "body";
 
@@ -30,6 +43,8 @@ const NAME: &str = "body";
 pub(super) struct Engine {
     name: String,
     environment: Environment<'static>,
+    /// Only with `namespace` can values be nested without a bound of their own.
+    has_namespace: bool,
     options: Value,
     content_type: &'static str,
     check: fn(&[u8], usize) -> Outcome,
@@ -59,11 +74,16 @@ impl Engine {
         environment.set_auto_escape_callback(move |_| escape.clone());
         environment.set_formatter(format_value);
         filters::add(&mut environment);
-        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| failed(name, &error))?;
-        require_known_variables(name, &environment)?;
+        check_tags(name, source)?;
+        let environment = with_stack(name, STACK, move || {
+            environment.add_template_owned(NAME, source.to_owned()).map_err(|error| failed(name, &error))?;
+            require_known_variables(name, &environment)?;
+            Ok(environment)
+        })?;
         Ok(Self {
             name: name.to_owned(),
             environment,
+            has_namespace: source.contains("namespace"),
             options: Value::from(Serde(options.clone())),
             // The content type of an operator's template is set by the caller.
             content_type: "application/json",
@@ -80,8 +100,23 @@ impl Engine {
 
 impl Format for Engine {
     fn render(&self, batch: &Batch<'_>) -> Result<Option<Body>, TemplateError> {
+        let fuel = FUEL + FUEL_PER_EVENT * batch.events.len() as u64;
+        if self.has_namespace {
+            let stack = STACK + usize::try_from(fuel).unwrap_or(usize::MAX).saturating_mul(STACK_PER_FUEL);
+            return with_stack(&self.name, stack, || self.render_with(fuel, batch));
+        }
+        self.render_with(fuel, batch)
+    }
+
+    fn check(&self, body: &[u8], events: usize) -> Outcome {
+        (self.check)(body, events)
+    }
+}
+
+impl Engine {
+    fn render_with(&self, fuel: u64, batch: &Batch<'_>) -> Result<Option<Body>, TemplateError> {
         let mut environment = self.environment.clone();
-        environment.set_fuel(Some(FUEL + FUEL_PER_EVENT * batch.events.len() as u64));
+        environment.set_fuel(Some(fuel));
         let template = environment.get_template(NAME).map_err(|error| failed(&self.name, &error))?;
         let mut out = Bounded { bytes: Vec::new(), full: false };
         let variables = variables(batch, &self.options);
@@ -95,10 +130,74 @@ impl Format for Engine {
         }
         Ok(Some(Body { bytes: out.bytes, content_type: self.content_type }))
     }
+}
 
-    fn check(&self, body: &[u8], events: usize) -> Outcome {
-        (self.check)(body, events)
+/// Refuses what the compiler would recurse into too deeply.
+fn check_tags(name: &str, source: &str) -> Result<(), TemplateError> {
+    let refused = |at: usize, reason: String| TemplateError::Failed {
+        template: name.to_owned(),
+        line: source[..at].matches('\n').count() + 1,
+        reason,
+    };
+    let (mut at, mut elifs) = (0, 0);
+    while let Some(begin) = source[at..].find('{').map(|found| at + found) {
+        let end = match source.as_bytes().get(begin + 1) {
+            Some(b'{') => tag_end(source, begin + 2, "}}"),
+            Some(b'%') => tag_end(source, begin + 2, "%}"),
+            Some(b'#') => source[begin..].find("#}").map_or(source.len(), |found| begin + found),
+            _ => begin + 1,
+        };
+        let tag = &source[begin..end];
+        if tag.len() > MAX_TAG_BYTES && !tag.starts_with("{#") {
+            let reason =
+                format!("a tag of {} bytes is too long; at most {MAX_TAG_BYTES} are allowed", tag.len());
+            return Err(refused(begin, reason));
+        }
+        elifs += usize::from(
+            tag.starts_with("{%") && tag[2..].trim_start_matches(['-', '+', ' ']).starts_with("elif"),
+        );
+        if elifs > MAX_ELIF {
+            return Err(refused(
+                begin,
+                format!("more than {MAX_ELIF} elif; look the value up in a map instead"),
+            ));
+        }
+        at = end;
     }
+    Ok(())
+}
+
+/// Where a tag ends: quoted text in it may hold what looks like the end.
+fn tag_end(source: &str, begin: usize, close: &str) -> usize {
+    let (mut quote, mut is_escaped) = (None, false);
+    for (at, character) in source[begin..].char_indices() {
+        match quote {
+            _ if std::mem::take(&mut is_escaped) => {}
+            Some(_) if character == '\\' => is_escaped = true,
+            Some(open) => quote = (open != character).then_some(open),
+            None if matches!(character, '"' | '\'') => quote = Some(character),
+            None if source[begin + at..].starts_with(close) => return begin + at,
+            None => {}
+        }
+    }
+    source.len()
+}
+
+/// Runs what may recurse deeply on a thread with this much stack. Only what is used of it takes memory.
+fn with_stack<T: Send>(
+    name: &str,
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, TemplateError> + Send,
+) -> Result<T, TemplateError> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("template".to_owned()).stack_size(bytes);
+        match thread.spawn_scoped(scope, work) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(error) => {
+                Err(TemplateError::NoStack { template: name.to_owned(), bytes, reason: error.to_string() })
+            }
+        }
+    })
 }
 
 /// Collects a body up to the bound.

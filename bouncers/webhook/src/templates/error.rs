@@ -42,6 +42,18 @@ pub enum TemplateError {
         /// Its length in bytes.
         length: usize,
     },
+    /// There is no address space for the stack that the template may need.
+    #[error(
+        "template {template}: no {bytes} bytes of address space for its stack; raise the limit of this process"
+    )]
+    NoStack {
+        /// The template.
+        template: String,
+        /// What was asked for.
+        bytes: usize,
+        /// The cause.
+        reason: String,
+    },
     /// The template cannot be compiled, or fails on a message.
     #[error("template {template}, line {line}: {reason}")]
     Failed {

@@ -117,6 +117,47 @@ fn a_template_is_bounded_in_steps_and_size() {
 }
 
 #[test]
+fn the_longest_chains_and_nested_values_do_not_end_the_program() {
+    let chain = |head: &str, link: &str, tail: &str, length: usize| {
+        format!("{head}{}{tail}", link.repeat((length - head.len() - tail.len()) / link.len()))
+    };
+    // On a thread with as little stack as a worker of the runtime has. Whether they are accepted does not matter.
+    let compile = move || {
+        for (head, link, tail) in [
+            ("{{ 'a'", "|e", "}}"),
+            ("{{ events", "[0]", "}}"),
+            ("{{ events", ".b", "}}"),
+            ("{{ events", "(1)", "}}"),
+            ("{{ 1", "~1", "}}"),
+            ("{{ 1", "**1", "}}"),
+            ("{{ ", "-", "1 }}"),
+            ("{{ ", "not ", "1 }}"),
+            ("{{ 1", " is odd", "}}"),
+            ("{{ 1", " if 1 else 1", "}}"),
+            ("{{ ", "(", "}}"),
+        ] {
+            let _ = custom(&chain(head, link, tail, 8190), Some("text/plain"));
+            let error = custom(&chain(head, link, tail, 9000), Some("text/plain")).unwrap_err().to_string();
+            assert!(error.contains("line 1: a tag of"), "{error}");
+        }
+        let _ =
+            custom(&format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(500)), Some("text/plain"));
+        let many = format!("{{% if 0 %}}{}{{% endif %}}", "{%- elif 0 %}".repeat(501));
+        assert!(custom(&many, Some("text/plain")).unwrap_err().to_string().contains("more than 500 elif"));
+        for end in ["|string|length", "|tojson|length", " == ns.x", " is defined"] {
+            let source = format!(
+                "{{% set ns = namespace(x=[]) %}}{{% for a in range(9999) %}}{{% set ns.x = [ns.x] %}}{{% endfor %}}{{{{ ns.x{end} }}}}"
+            );
+            let _ = custom(&source, Some("text/plain"));
+        }
+    };
+    std::thread::Builder::new().stack_size(2 << 20).spawn(compile).unwrap().join().unwrap();
+    // What is no tag is as long as the template may be, and an end within quotes is none.
+    let text = format!("{{# {{{{ {} #}}{{{{ '}}}}' }}}}{}", "x".repeat(9000), "y".repeat(9000));
+    custom(&text, Some("text/plain")).unwrap();
+}
+
+#[test]
 fn filters_write_times_durations_and_parts_of_urls() {
     for (expression, expected) in [
         ("events[0].until|unix", "1777651200"),
