@@ -371,7 +371,7 @@ impl Task {
                 messages = self.engine.in_flight(),
                 "messages under way did not end in time; they are sent again after the next start"
             );
-            closed.abort_all();
+            self.sinks.abandon.cancel();
         }
         while closed.join_next().await.is_some() {}
         let time = now();
@@ -409,18 +409,20 @@ struct Sinks {
     loads: Vec<usize>,
     reports: mpsc::Receiver<Report>,
     tasks: JoinSet<()>,
+    /// Abandons the messages under way; the sinks are then closed in order.
+    abandon: CancellationToken,
 }
 
 impl Sinks {
     fn start(connector: &impl Connector, parallel: usize) -> Self {
         let (report, reports) = mpsc::channel(parallel * (SINK_DEPTH + 1));
-        let (mut queues, mut tasks) = (Vec::new(), JoinSet::new());
+        let (mut queues, mut tasks, abandon) = (Vec::new(), JoinSet::new(), CancellationToken::new());
         for index in 0..parallel {
             let (queue, work) = mpsc::channel(parallel * SINK_DEPTH);
             queues.push(queue);
-            tasks.spawn(serve(connector.sink(), index, work, report.clone()));
+            tasks.spawn(serve(connector.sink(), index, work, report.clone(), abandon.clone()));
         }
-        Self { loads: vec![0; parallel], queues, reports, tasks }
+        Self { loads: vec![0; parallel], queues, reports, tasks, abandon }
     }
 
     /// Gives a message to the sink with the fewest.
@@ -445,6 +447,7 @@ async fn serve<S: Sink>(
     index: usize,
     mut work: mpsc::Receiver<Dispatch>,
     reports: mpsc::Sender<Report>,
+    abandon: CancellationToken,
 ) {
     loop {
         let report = tokio::select! {
@@ -452,7 +455,7 @@ async fn serve<S: Sink>(
             biased;
             dispatch = work.recv() => {
                 let Some(Dispatch { shipment, message }) = dispatch else { break };
-                let outcome = sink.deliver(&message).await;
+                let Some(outcome) = abandon.run_until_cancelled(sink.deliver(&message)).await else { break };
                 Report::Completed { sink: index, shipment, outcome }
             }
             reason = sink.lost() => Report::Lost(reason),

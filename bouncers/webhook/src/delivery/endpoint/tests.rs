@@ -275,6 +275,7 @@ async fn an_end_waits_a_bounded_time_for_a_receiver_that_hangs() {
     let ended = timeout(DRAIN_TIME * 4, world.endpoint.stop()).await;
     assert!(ended.is_ok());
     assert_eq!(world.endpoint.status().in_flight, 1);
+    assert_eq!(script.0.lock().unwrap().closed, 3, "also the sink whose message was abandoned");
 }
 
 #[tokio::test(flavor = "multi_thread")]
