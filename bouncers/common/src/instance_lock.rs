@@ -45,6 +45,10 @@ pub(crate) fn claim(folder: &Path) -> Result<InstanceLock, AlreadyRunning> {
 fn try_claim(folder: &Path) -> Result<File, TryLockError> {
     let open = || -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        // Opening a pipe could take for ever.
+        if fs::metadata(folder.join("lock")).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(io::Error::other("its file \"lock\" is no regular file"));
+        }
         fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))
     };
     let lock = open().map_err(TryLockError::Error)?;

@@ -47,6 +47,10 @@ fn persisted(state_dir: &Path) -> io::Result<String> {
     // Decisions may not have been persisted yet.
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
     let path = state_dir.join(FILE);
+    // Opening a pipe or reading a device could take for ever.
+    if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(io::Error::other("it is no regular file"));
+    }
     match fs::read_to_string(&path) {
         Ok(text) if is_digits(text.trim()) => return Ok(text.trim().to_owned()),
         // An unreadable file must not be replaced: it may hold the name.

@@ -1,7 +1,7 @@
 //! The state file: loaded with its journal, written whole.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use palisade_cache::{Snapshot, Timestamp};
@@ -17,6 +17,14 @@ use super::state::{Identity, PersistedState, Written};
 pub struct StateFile {
     path: PathBuf,
     identity: Identity,
+}
+
+/// Opening a pipe or reading a device could take for ever.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    fs::read(path)
 }
 
 impl StateFile {
@@ -46,9 +54,8 @@ impl StateFile {
     /// When the file cannot be read, is not a state file, is damaged, or is of another LAPI.
     pub fn load(&self, now: Timestamp) -> Result<Option<PersistedState>, PersistError> {
         let io = |cause| PersistError::Io { doing: "read", path: self.path.clone(), cause };
-        let mut bytes = Vec::new();
-        match File::open(&self.path) {
-            Ok(mut file) => file.read_to_end(&mut bytes).map_err(io)?,
+        let bytes = match read_regular(&self.path) {
+            Ok(bytes) => bytes,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(cause) => return Err(io(cause)),
         };
@@ -62,7 +69,7 @@ impl StateFile {
         };
         // An unreadable journal is ignored: the file alone is an older, but consistent state, and the LAPI completes
         // it.
-        if let Ok(journal) = fs::read(self.journal()) {
+        if let Ok(journal) = read_regular(&self.journal()) {
             journal::read(&journal, written, &mut remembered);
         }
         Ok(Some(remembered))
