@@ -277,14 +277,25 @@ impl Document {
     /// passwords and tokens that they name. They need not exist.
     pub fn secret_files(&self) -> Vec<PathBuf> {
         let mut found = self.with_secrets.clone();
-        self.root.for_each_scalar("", self.root.position, &mut |key, _, text| {
-            if is_secret_file(key) && text.starts_with('/') {
-                found.push(PathBuf::from(text));
+        for (key, text) in self.values() {
+            let path = Path::new(text);
+            if key == CREDENTIALS && path.is_absolute() {
+                // A file of keys like this one: it may have its secrets from the environment.
+                found.extend(Self::load(path).iter().flat_map(Self::own_secret_files));
             }
-        });
+        }
+        found.extend(self.own_secret_files());
         found.sort_unstable();
         found.dedup();
         found
+    }
+
+    /// The same without the files of credentials, so that two that name each other do no harm.
+    fn own_secret_files(&self) -> Vec<PathBuf> {
+        let values = self.values().into_iter();
+        let named =
+            values.filter(|(key, text)| *key != CREDENTIALS && is_secret_file(key) && text.starts_with('/'));
+        named.map(|(_, text)| PathBuf::from(text)).chain(self.with_secrets.iter().cloned()).collect()
     }
 
     fn place(&self, position: TextPosition) -> SourceLocation {
@@ -316,6 +327,9 @@ impl Files<'_> {
         }
     }
 }
+
+/// The key that names a file of credentials, which is YAML too.
+const CREDENTIALS: &str = "credentials_path";
 
 /// The texts (0 is the main file, 1 the `.local` one) in which a secret is written.
 fn secret_sources(root: &Node) -> impl Iterator<Item = u8> {

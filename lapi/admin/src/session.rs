@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use palisade_client::{
     MachineAuth, MachineClient, MachineConfig, ProxyConfig, Retries, Secret, SettingNames, UserAgent,
 };
-use palisade_lapi_config::{Config, Credentials, DbConfig as DbBlock, Output, ServerConfig, exposed_secret};
+use palisade_lapi_config::{Config, Credentials, DbConfig as DbBlock, Output, ServerConfig};
 use palisade_store::{Engine, FirstStart, OnProgress, Store};
 use palisade_wire::UnixMillis;
 
@@ -204,14 +204,9 @@ impl Session {
     pub(crate) fn credentials(&self) -> Result<Credentials, Failure> {
         let path = self.credentials_path()?;
         let credentials = Credentials::load(path)?;
-        let with_password = credentials.password.is_some().then_some(path);
-        if self.as_cscli {
-            return Ok(credentials);
-        }
-        for path in with_password.into_iter().chain(credentials.key_path.as_deref()) {
-            if let Some(warning) = exposed_secret(path) {
-                self.log.warn(&warning);
-            }
+        // What scripts read of `cscli` stays as it is.
+        if !self.as_cscli {
+            Credentials::exposed_secrets(path).iter().for_each(|warning| self.log.warn(warning));
         }
         Ok(credentials)
     }

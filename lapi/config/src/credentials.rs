@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use palisade_daemon::{ConfigError, Document, Problems};
+use palisade_daemon::{ConfigError, Document, Problems, file_access::exposed_secret};
 use serde::Deserialize;
 
 use crate::config::unknown;
@@ -97,6 +97,12 @@ pub(crate) fn plain(cause: &io::Error) -> String {
 }
 
 impl Credentials {
+    /// Warnings of secrets in the file at `path`, its `.local` and the key it names that every user can read.
+    pub fn exposed_secrets(path: &Path) -> Vec<String> {
+        let files = Document::load(path).map(|document| document.secret_files()).unwrap_or_default();
+        files.iter().filter_map(|file| exposed_secret(file)).collect()
+    }
+
     /// Reads the file and its `.local`, with environment variables expanded. A missing URL is not an error: the file
     /// may be completed later.
     ///

@@ -34,6 +34,6 @@ pub use config::{Config, ConfigPaths, Plugins};
 pub use credentials::{Credentials, CredentialsError};
 pub use database::DbConfig;
 pub use inactive::InactiveFileError;
-pub use palisade_daemon::{ConfigError, file_access::exposed_secret};
+pub use palisade_daemon::ConfigError;
 pub use server::{AutoRegistration, Metrics, MetricsLevel, OnlineClient, ServerConfig};
 pub use tls::TlsConfig;

@@ -272,7 +272,7 @@ fn files_with_secrets_are_listed() {
         ("tls: {cert_file: /c, key_file: /k, ca_cert_path: /ca}", None, &["/k"]),
         ("listen: [{tls: {certificates: [{certificate: /c, key: /k}]}}]", None, &["/k"]),
         ("db: {ssl_client_key: /k, ssl_client_cert: /c}", None, &["/k"]),
-        ("api: {client: {credentials_path: /a}}", None, &["/a"]),
+        ("api: {client: {credentials_path: /no/such/file}}", None, &[]),
         (
             "e: [{header_files: {X-Any: /h}, signing_secret_files: [/s, /t], url_file: /u}]",
             None,
@@ -280,5 +280,23 @@ fn files_with_secrets_are_listed() {
         ),
     ] {
         assert_eq!(files(base, local), listed, "{base} {local:?}");
+    }
+}
+
+#[test]
+fn a_file_of_credentials_counts_if_a_secret_is_written_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("credentials.yaml");
+    let main = format!("api: {{client: {{credentials_path: {}}}}}", path.display());
+    let document = Document::from_text(Path::new("x.yaml"), &main, None, &|_| None).unwrap();
+    for (text, listed) in [
+        ("url: http://x/\nlogin: a\npassword: b\n".to_owned(), vec![path.clone()]),
+        ("url: http://x/\nlogin: a\npassword: ${PASSWORD}\n".to_owned(), vec![]),
+        ("url: https://x/\ncert_path: /c\nkey_path: /k\n".to_owned(), vec![PathBuf::from("/k")]),
+        (format!("credentials_path: {}\n", path.display()), vec![]),
+        ("not: [yaml".to_owned(), vec![]),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(document.secret_files(), listed, "{text}");
     }
 }
