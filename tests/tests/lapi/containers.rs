@@ -1,6 +1,8 @@
 //! The container images, the compose file and the Helm chart, as far as they can be checked without a container engine.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -134,6 +136,7 @@ fn test_configuration(world: &World, image: &Image) -> Outcome {
             .replace("/var/lib/", &format!("{folder}/"));
         let written = format!("{folder}/{}", path.rsplit('/').next().unwrap_or_default());
         std::fs::write(&written, text)?;
+        std::fs::set_permissions(&written, Permissions::from_mode(0o600))?;
         main.get_or_insert(written);
     }
     let mut command = Command::new(tools::ours(image.program)?);
@@ -210,6 +213,7 @@ fn what_the_dockerfile_copies_exists_and_is_sent_to_the_builder() -> Outcome {
         if words.iter().any(|word| word.starts_with("--from=")) {
             continue;
         }
+        words.retain(|word| !word.starts_with("--"));
         words.pop();
         for source in words {
             assert!(root().join(source).exists(), "{stage}: {source} does not exist");
