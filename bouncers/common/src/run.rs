@@ -66,7 +66,7 @@ pub fn run<B: Bouncer>(args: impl IntoIterator<Item = String>) -> ExitCode {
             cli::print(&cli::version_text(B::INFO.version));
             ExitCode::SUCCESS
         }
-        Invocation::PrintConfig { config } => finish(&logs, cli::print_config(&config)),
+        Invocation::PrintConfig { config } => finish(&logs, cli::print_config::<B>(&config)),
         Invocation::Test { config, overrides, user } => {
             let loaded = load::start::<B>(&config, overrides, &logs, load::Messages::Stderr);
             finish(&logs, loaded.and_then(|loaded| test::<B>(&loaded, user.as_deref())))

@@ -10,6 +10,7 @@ mod emit;
 mod expand;
 mod merge;
 mod problems;
+mod redact;
 mod rename;
 mod tree;
 mod typed;
@@ -195,6 +196,13 @@ impl Document {
         &self.merged
     }
 
+    /// [`merged_text`](Self::merged_text) with its secrets hidden. `known` is that of
+    /// [`unknown_keys`](Self::unknown_keys), for keys that are misspelt. Where a secret cannot be hidden in the text as
+    /// it is, the text is written anew, without comments, and its first line says so.
+    pub fn text_without_secrets(&self, known: &[&str]) -> String {
+        redact::without_secrets(&self.merged, known)
+    }
+
     /// Parses the keys of `T` and ignores all others; reports every invalid value.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         let mut wrong = Problems::new();
@@ -257,13 +265,6 @@ impl Document {
             self.name_as_written(problem);
         }
         problems
-    }
-
-    /// The names (not paths) and values of all keys whose values are secrets, so that they can be hidden.
-    pub fn secrets(&self) -> Vec<(&str, &str)> {
-        let mut found = Vec::new();
-        self.root.secrets(&mut found);
-        found
     }
 
     /// Each value with the name (not the path) of its key.

@@ -56,11 +56,15 @@ pub fn check<B: Bouncer>(document: Document, overrides: Overrides) -> Result<Loa
     }
 }
 
+/// The keys that the program `B` reads or knows.
+pub(super) fn known_keys<B: Bouncer>() -> Vec<&'static str> {
+    [B::INFO.keys, LAPI_KEYS, LOG_KEYS, PROMETHEUS_KEYS, &["strict"]].concat()
+}
+
 /// Unknown keys: problems when `strict`, else notes.
 fn unknown_keys<B: Bouncer>(document: &Document, strict: bool, problems: &mut Problems) -> Vec<Note> {
-    let known = [B::INFO.keys, LAPI_KEYS, LOG_KEYS, PROMETHEUS_KEYS, &["strict"]].concat();
     let mut notes = Vec::new();
-    for unknown in document.unknown_keys(&known) {
+    for unknown in document.unknown_keys(&known_keys::<B>()) {
         if strict {
             let text = match unknown.suggestion {
                 Some(suggestion) => format!("unknown key; did you mean `{suggestion}`?"),

@@ -141,13 +141,76 @@ pub(crate) fn is_secret(key: &str) -> bool {
     ["key", "password", "passwd", "secret", "secrets", "token", "bearer", "credential", "credentials"]
         .iter()
         .any(|word| last.split(['_', '-']).any(|part| part == *word))
-        && !["_path", "_file", "_files"].iter().any(|end| last.ends_with(end))
+        && !names_file(&last)
+}
+
+/// The endings of keys whose values name files.
+const FILE_ENDS: [&str; 3] = ["_path", "_file", "_files"];
+
+/// Whether a key ends as those do whose values name files.
+pub(crate) fn names_file(key: &str) -> bool {
+    FILE_ENDS.iter().any(|end| key.ends_with(end))
+}
+
+/// The last name of a dotted path, without indices.
+pub(crate) fn name_of(path: &str) -> &str {
+    let last = path.rsplit('.').next().unwrap_or(path);
+    last.split('[').next().unwrap_or(last)
+}
+
+/// Whether this key has a block of keys one of which is a secret, so that anything else in its place may be one.
+pub(crate) fn is_secret_block(path: &str) -> bool {
+    ["basic", "hmac", "authentication"].iter().any(|name| name_of(path).eq_ignore_ascii_case(name))
+}
+
+/// Whether this is the URL of a receiver: path and query of an incoming webhook are a secret.
+pub(crate) fn is_endpoint_url(path: &str) -> bool {
+    let mut names = path.rsplit('.').map(name_of);
+    names.next().is_some_and(|name| name.eq_ignore_ascii_case("url"))
+        && names.any(|name| matches!(name, "endpoints" | "lists"))
+}
+
+/// Scheme and host of a receiver's URL, with `instead` for the rest. `None` if it is no such URL.
+pub(crate) fn endpoint_url(text: &str, instead: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    let (user, address) = match authority.rsplit_once('@') {
+        Some((_, host)) => (format!("{instead}@"), host),
+        None => (String::new(), authority),
+    };
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (address, ""),
+    };
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]${}".contains(&byte);
+    // A name with a password that has a `/` in it looks like host and port.
+    let is_ambiguous = !port.is_empty() && tail.contains('@');
+    let is_url = matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https")
+        && !host.is_empty()
+        && host.bytes().all(is_host)
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && !is_ambiguous;
+    let tail = if matches!(tail, "" | "/") { tail.to_owned() } else { format!("/{instead}") };
+    is_url.then(|| format!("{scheme}://{user}{address}{tail}"))
+}
+
+/// Whether the value of this key must not be shown, whatever its shape: a secret, or what may be one by mistake.
+fn may_be_secret(key: &str, value: &str) -> bool {
+    let name = name_of(key);
+    let mut around = key.split('.').map(name_of);
+    let is_lapi_url = matches!(name, "api_url" | "api_urls" | "lapi_url");
+    is_secret(key)
+        || is_secret_block(key)
+        || around.any(|name| has_secrets(name) || is_secret(name))
+        // The secret itself instead of the name of its file.
+        || (is_secret_file(name) && !value.starts_with('/'))
+        || (is_lapi_url && !["http://", "https://", "/"].iter().any(|start| value.starts_with(start)))
 }
 
 /// Whether the value of this key, or each value of its list or mapping, names a file with a secret.
 pub(crate) fn is_secret_file(key: &str) -> bool {
-    let ends = ["_path", "_file", "_files"];
-    let stem = ends.iter().find_map(|end| key.strip_suffix(end));
+    let stem = FILE_ENDS.iter().find_map(|end| key.strip_suffix(end));
     // A URL or a header in a file of its own is there because it is a secret. The last two have no such ending.
     stem.is_some_and(|stem| is_secret(stem) || matches!(stem, "url" | "header"))
         || matches!(key, "key" | "ssl_client_key")
@@ -166,11 +229,16 @@ pub(crate) fn has_password(value: &str) -> bool {
     })
 }
 
+const REDACTED: &str = "[redacted]";
+
 /// A value in a form that may be shown or logged.
 pub(crate) fn shown(key: &str, value: &str) -> String {
     const MAX_CHARS: usize = 80;
-    if is_secret(key) {
-        return "[redacted]".to_owned();
+    if may_be_secret(key, value) {
+        return REDACTED.to_owned();
+    }
+    if is_endpoint_url(key) {
+        return endpoint_url(value, REDACTED).map_or_else(|| REDACTED.to_owned(), |url| format!("{url:?}"));
     }
     // The user part of a URL may contain a password.
     let value =
@@ -199,12 +267,37 @@ mod tests {
             "a[0].bearer",
             "a[0].signing_secrets[1]",
             "a[0].headers.X-Any",
+            "a[0].headers.X-Any[0]",
+            "headers.x.mode",
+            "a[0].session_token.a",
+            "a[0].basic",
+            "a[0].basic[1]",
+            "a[0].hmac",
+            "a[0].bearer_file",
+            "key_path",
+            "api_url",
+            "api_urls[1]",
+            "crowdsec_config.lapi_url",
+            "endpoints[0].url",
         ] {
             assert_eq!(shown(key, "hunter2"), "[redacted]", "{key}");
         }
-        for key in ["key_path", "api_key_file", "signing_secret_files[0]", "mode", "monkey", "headers.x.mode"]
+        for key in ["key_path", "api_key_file", "signing_secret_files[0]", "mode", "monkey", "a.hmac.header"]
         {
-            assert_eq!(shown(key, "x"), "\"x\"", "{key}");
+            assert_eq!(shown(key, "/x"), "\"/x\"", "{key}");
+        }
+        for (url, seen) in [
+            ("https://hooks.slack.com/services/hunter2?x=hunter2", "\"https://hooks.slack.com/[redacted]\""),
+            ("https://u:hunter2@h:8080", "\"https://[redacted]@h:8080\""),
+            ("https://hunter2@[::1]:80/", "\"https://[redacted]@[::1]:80/\""),
+            ("https://[::1]/?hunter2", "\"https://[::1]/[redacted]\""),
+            ("https://u:99999/hunter2@h/", "[redacted]"),
+            ("https://u:hun/ter2@h/", "[redacted]"),
+            ("http:// bad host/hunter2", "[redacted]"),
+            ("hooks.slack.com/hunter2", "[redacted]"),
+            ("hunter2://x", "[redacted]"),
+        ] {
+            assert_eq!(shown("endpoints[0].url", url), seen, "{url}");
         }
         assert_eq!(shown("api_url", "http://u:p@w@host/"), "\"http://[redacted]@host/\"");
         assert_eq!(shown("mode", &"x".repeat(200)).len(), 85);

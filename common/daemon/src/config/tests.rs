@@ -204,6 +204,7 @@ mod properties {
             if let Ok(doc) = document(&base, local.as_deref()) {
                 let _ = doc.parse::<Keys>();
                 let _ = doc.unknown_keys(&["a"]);
+                let _ = doc.text_without_secrets(&["a"]);
             }
         }
 

@@ -1,6 +1,6 @@
 //! The values of a YAML document as a tree, with their source positions.
 
-use super::problems::{has_secrets, is_secret, is_secret_file};
+use super::problems::{has_secrets, is_secret_file};
 
 /// A position in one of the texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,38 +126,6 @@ impl Node {
                 for entry in entries {
                     change(&mut entry.position);
                     entry.value.for_each_position(change);
-                }
-            }
-        }
-    }
-
-    fn text(&self) -> Option<&str> {
-        match &self.kind {
-            Kind::Scalar(scalar) => Some(&scalar.text),
-            Kind::Sequence(_) | Kind::Mapping(_) => None,
-        }
-    }
-
-    /// Adds the names and values of all keys whose values are secrets.
-    pub(crate) fn secrets<'n>(&'n self, found: &mut Vec<(&'n str, &'n str)>) {
-        match &self.kind {
-            Kind::Scalar(_) => {}
-            Kind::Sequence(items) => items.iter().for_each(|item| item.secrets(found)),
-            Kind::Mapping(entries) => {
-                for Entry { key, value, .. } in entries {
-                    match &value.kind {
-                        Kind::Scalar(scalar) if is_secret(&key.text) => found.push((&key.text, &scalar.text)),
-                        Kind::Sequence(items) if is_secret(&key.text) => {
-                            found.extend(items.iter().filter_map(|item| Some((&*key.text, item.text()?))));
-                            items.iter().for_each(|item| item.secrets(found));
-                        }
-                        Kind::Mapping(headers) if has_secrets(&key.text) => {
-                            found.extend(
-                                headers.iter().filter_map(|one| Some((&*one.key.text, one.value.text()?))),
-                            );
-                        }
-                        _ => value.secrets(found),
-                    }
                 }
             }
         }

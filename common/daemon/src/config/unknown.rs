@@ -55,7 +55,7 @@ fn walk(node: &Node, path: &str, known: &[&str], found: &mut Vec<(String, TextPo
 }
 
 /// Whether a path is known itself, the parent of a known key, or below a `prefix.*`.
-fn is_known(path: &str, known: &[&str]) -> bool {
+pub(super) fn is_known(path: &str, known: &[&str]) -> bool {
     known.iter().any(|key| match key.strip_suffix(".*") {
         Some(prefix) => path == prefix || below(path, prefix),
         None => path == *key || below(key, path),
