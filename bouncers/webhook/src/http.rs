@@ -22,6 +22,7 @@ pub mod guard;
 mod reason;
 pub(crate) mod requests;
 mod response;
+mod secrets;
 mod signature;
 mod sink;
 #[cfg(test)]

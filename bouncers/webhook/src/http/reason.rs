@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
+use super::secrets::Secrets;
 use crate::config::HttpConfig;
 use crate::sink::{Failure, FailureKind};
 
@@ -13,9 +14,6 @@ use crate::sink::{Failure, FailureKind};
 const MAX_EXCERPT: usize = 200;
 /// How much of a text is looked at for it, in bytes.
 const MAX_SEARCHED: usize = 4096;
-/// Texts that are sent and shorter than this are not taken for secrets: they could be any word.
-const MIN_SECRET: usize = 6;
-const REDACTED: &str = "[redacted]";
 
 /// A failure before any byte of the message was sent.
 pub(super) fn unsent(kind: FailureKind, reason: String) -> Failure {
@@ -39,17 +37,13 @@ pub(super) fn shown(limit: Duration) -> String {
 /// Shows what a receiver sent. Receivers that are built for debugging send back what they got, so everything secret that
 /// is sent is taken out.
 pub(super) struct Excerpts {
-    secrets: Vec<Box<str>>,
+    secrets: Secrets,
 }
 
 impl Excerpts {
     pub(super) fn new(config: &HttpConfig) -> Self {
-        let mut secrets: Vec<Box<str>> = Vec::new();
-        let mut add = |text: &str| {
-            if text.len() >= MIN_SECRET {
-                secrets.push(text.into());
-            }
-        };
+        let mut secrets = Secrets::default();
+        let mut add = |text: &str| secrets.add(text);
         if let Some(bearer) = &config.auth.bearer {
             add(bearer.reveal());
         }
@@ -60,8 +54,8 @@ impl Excerpts {
         for (_, value) in &config.headers {
             let value = String::from_utf8_lossy(value.as_bytes());
             add(&value);
-            // `Splunk TOKEN`: the token may come back alone.
-            value.split(' ').skip(1).for_each(&mut add);
+            // `Splunk TOKEN`, `id=TOKEN; a=b`: the token may come back alone.
+            value.split([' ', ';', '=', ',']).skip(1).for_each(&mut add);
         }
         add(config.url.path());
         for segment in config.url.path_segments().into_iter().flatten() {
@@ -72,27 +66,22 @@ impl Excerpts {
             add(query);
             config.url.query_pairs().for_each(|(_, value)| add(&value));
         }
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self { secrets }
     }
 
     /// The beginning of a text on one line, in quotes; `None` when there is nothing to show.
     pub(super) fn of(&self, text: &[u8]) -> Option<String> {
         let text = String::from_utf8_lossy(&text[..text.len().min(MAX_SEARCHED)]);
+        // A character that was cut would hide that a secret was.
+        let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
         // Before white space is made one: a secret may have some.
-        let text = self.redacted(&text).split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = self.redacted(text).split_whitespace().collect::<Vec<_>>().join(" ");
         (!text.is_empty()).then(|| format!("\"{}\"", escaped(&text, MAX_EXCERPT)))
     }
 
-    /// A text without secrets.
+    /// A text without secrets, also where they are encoded.
     pub(super) fn redacted(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            if text.contains(&**secret) {
-                text = text.replace(&**secret, REDACTED);
-            }
-        }
-        text
+        self.secrets.redacted(text)
     }
 }
 
