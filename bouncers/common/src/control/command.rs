@@ -55,6 +55,18 @@ pub enum LocalQueryError {
         /// The kind of the failure.
         kind: io::ErrorKind,
     },
+    /// A bouncer accepts the connection, and does not answer. It knows more than its file, which is not read then.
+    #[error(
+        "the bouncer at {} is running, but does not answer ({failure}): it is busy, stopping, or hangs; try again, or \
+         look at its log",
+        socket.display()
+    )]
+    Busy {
+        /// The socket's path.
+        socket: PathBuf,
+        /// What happened instead.
+        failure: String,
+    },
     /// The bouncer has received the request for an action, and has not answered.
     #[error(
         "the bouncer at {} has received the request, but {failure}; what was requested may still be carried out: see \
@@ -207,18 +219,24 @@ impl LocalQuery<'_> {
         let memory = self.settings.state_file(self.types).ok_or(LocalQueryError::NoState)?;
         let strange = |reason: String| LocalQueryError::Strange { socket: socket.clone(), reason };
         let line = line_of(request)?;
-        match send(&socket, &line).and_then(|mut stream| receive(&mut stream)) {
-            Ok(answer) => match serde_json::from_slice(&answer) {
-                Ok(Answer::Refused { reason }) => Err(strange(reason)),
-                Ok(answer) => Ok(answer),
-                Err(error) => Err(strange(error.to_string())),
-            },
-            // No bouncer answers, for whatever reason; the error is shown only if the file does not help either.
-            Err(failure) => self.remembered(&memory, subject).map_err(|memory| LocalQueryError::Nothing {
-                failure: explain(&failure),
-                socket: socket.clone(),
-                memory,
-            }),
+        let mut stream = match UnixStream::connect(&socket) {
+            Ok(stream) => stream,
+            // No bouncer is there, for whatever reason; the error is shown only if the file does not help either.
+            Err(failure) => {
+                return self.remembered(&memory, subject).map_err(|memory| LocalQueryError::Nothing {
+                    failure: explain(&failure),
+                    socket: socket.clone(),
+                    memory,
+                });
+            }
+        };
+        let answer = request_on(&mut stream, &line)
+            .and_then(|()| receive(&mut stream))
+            .map_err(|error| LocalQueryError::Busy { socket: socket.clone(), failure: explain(&error) })?;
+        match serde_json::from_slice(&answer) {
+            Ok(Answer::Refused { reason }) => Err(strange(reason)),
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(strange(error.to_string())),
         }
     }
 
@@ -271,10 +289,14 @@ fn line_of(request: &Request) -> Result<Vec<u8>, LocalQueryError> {
 /// understood.
 fn send(socket: &Path, line: &[u8]) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
+    request_on(&mut stream, line)?;
+    Ok(stream)
+}
+
+fn request_on(stream: &mut UnixStream, line: &[u8]) -> io::Result<()> {
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-    stream.write_all(line)?;
-    Ok(stream)
+    stream.write_all(line)
 }
 
 fn receive(stream: &mut UnixStream) -> io::Result<Vec<u8>> {

@@ -26,7 +26,10 @@ use super::{About, Answer, Effect, LookupAnswer, MAX_REQUEST_BYTES, Request, Sta
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Timeout of a request and its response together. What was begun for the request goes on after it.
 pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum number of concurrent requests; others wait in the socket's queue.
+/// Maximum number of connections; others wait in the socket's queue.
+// More than requests, so that clients which send nothing do not keep others waiting until their timeout.
+const MAX_CONNECTIONS: usize = 256;
+/// Maximum number of requests that are answered at the same time.
 // A lookup of a range scans the whole table, so the number bounds processor time and memory.
 const MAX_CONCURRENT: usize = 8;
 
@@ -110,7 +113,8 @@ impl Control {
 
     /// Serves until `stop`, then removes the socket.
     pub async fn serve(self, view: View, stop: CancellationToken) {
-        let (view, limit) = (Arc::new(view), Arc::new(Semaphore::new(MAX_CONCURRENT)));
+        let (view, limit) = (Arc::new(view), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+        let answering = Arc::new(Semaphore::new(MAX_CONCURRENT));
         let mut connections = JoinSet::new();
         let accepting = async {
             loop {
@@ -120,9 +124,9 @@ impl Control {
                 let Ok(permit) = Arc::clone(&limit).acquire_owned().await else { return };
                 match self.listener.accept().await {
                     Ok((stream, _)) => {
-                        let view = Arc::clone(&view);
+                        let (view, answering) = (Arc::clone(&view), Arc::clone(&answering));
                         connections.spawn(async move {
-                            if timeout(EXCHANGE_TIMEOUT, handle(stream, view)).await.is_err() {
+                            if timeout(EXCHANGE_TIMEOUT, handle(stream, view, &answering)).await.is_err() {
                                 debug!("a request at the control socket timed out");
                             }
                             drop(permit);
@@ -146,11 +150,12 @@ impl Control {
     }
 }
 
-async fn handle(mut stream: UnixStream, view: Arc<View>) {
+async fn handle(mut stream: UnixStream, view: Arc<View>, answering: &Semaphore) {
     let (reader, mut writer) = stream.split();
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(MAX_REQUEST_BYTES));
     let Ok(Ok(_)) = timeout(REQUEST_TIMEOUT, reader.read_until(b'\n', &mut line)).await else { return };
+    let Ok(_permit) = answering.acquire().await else { return };
     // A lookup may scan the whole table, an action may wait: on a blocking thread, so that following the LAPI is not
     // delayed.
     let Ok(answer) = tokio::task::spawn_blocking(move || answer(&line, &view)).await else { return };

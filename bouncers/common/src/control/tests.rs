@@ -127,8 +127,11 @@ async fn silent_askers_do_not_keep_others_from_asking() {
     let serving = serve(&settings);
     tokio::task::spawn_blocking(move || {
         let socket = settings.control_socket().unwrap();
-        let silent: Vec<_> = (0..12).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+        let silent: Vec<_> = (0..100).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+        let begun = std::time::Instant::now();
         inquire(&settings, false, None).unwrap();
+        // Less than the time they are given to send a request.
+        assert!(begun.elapsed() < std::time::Duration::from_millis(900), "{:?}", begun.elapsed());
         drop(silent);
     })
     .await
@@ -180,6 +183,26 @@ fn without_a_bouncer_the_state_file_is_read_and_named() {
 
     let without = LapiSettings { state_dir: None, ..settings };
     assert!(matches!(inquire(&without, false, None), Err(LocalQueryError::NoState)));
+}
+
+#[test]
+fn a_bouncer_that_does_not_answer_is_not_taken_for_a_stopped_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let mut ledger = Ledger::new(Policy::default(), 0);
+    settings.state_file(None).unwrap().save(&ledger.snapshot(), now()).unwrap();
+    assert!(inquire(&settings, false, None).unwrap().contains("is not running"));
+    let listener = std::os::unix::net::UnixListener::bind(settings.control_socket().unwrap()).unwrap();
+    let peer = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+    });
+    let error = inquire(&settings, false, None).unwrap_err();
+    peer.join().unwrap();
+    assert!(matches!(error, LocalQueryError::Busy { .. }));
+    let text = error.to_string();
+    assert!(text.contains("is running, but does not answer (it hung up without an answer)"), "{text}");
 }
 
 #[tokio::test]
