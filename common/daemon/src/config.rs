@@ -18,6 +18,7 @@ mod unknown;
 
 use std::{
     fmt, io,
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -34,6 +35,9 @@ pub use self::{
     problems::{Problem, Problems, SourceLocation},
     unknown::UnknownKey,
 };
+
+/// Largest configuration file in bytes; thousands of times what one needs.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// Why a configuration cannot be used. The texts have the stock prefixes.
 #[derive(Debug, thiserror::Error)]
@@ -353,7 +357,15 @@ fn local_of(path: &Path) -> PathBuf {
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })
+    let read = || {
+        let mut text = String::new();
+        std::fs::File::open(path)?.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text)?;
+        match text.len() as u64 > MAX_CONFIG_BYTES {
+            true => Err(std::io::Error::other(format!("it is larger than {MAX_CONFIG_BYTES} bytes"))),
+            false => Ok(text),
+        }
+    };
+    read().map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Parses YAML text into a tree: one document, one mapping, no duplicate keys, aliases resolved.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
@@ -117,6 +118,7 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Composer<I> {
 
     fn mapping(&mut self, start: Span) -> Result<Vec<Entry>, SyntaxError> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         let mut merged: Vec<Entry> = Vec::new();
         loop {
             let (event, span) = self.within(start)?;
@@ -133,15 +135,17 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Composer<I> {
                 merged.extend(self.merge_key(value, value_span)?);
                 continue;
             }
-            if let Some(first) = entries.iter().find(|entry| entry.key.text == key.text) {
-                let at = format!("[{}:{}]", first.position.line, first.position.column);
+            if let Some(first) = places.insert(key.text.clone(), entries.len()) {
+                let first = entries[first].position;
+                let at = format!("[{}:{}]", first.line, first.column);
                 return Err(self.error(span, &format!("mapping key {:?} already defined at {at}", key.text)));
             }
             entries.push(Entry { key, position: key_node.position, value });
         }
         // Keys written here win over merged ones, and an earlier merged map over a later one.
         for entry in merged {
-            if !entries.iter().any(|known| known.key.text == entry.key.text) {
+            if let Slot::Vacant(slot) = places.entry(entry.key.text.clone()) {
+                slot.insert(entries.len());
                 entries.push(entry);
             }
         }

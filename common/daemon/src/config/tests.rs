@@ -70,6 +70,12 @@ fn variables_are_expanded_in_values_and_nowhere_else() {
 }
 
 #[test]
+fn a_file_without_end_is_read_to_a_limit() {
+    let refused = Document::load(std::path::Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(refused.contains("larger than 16777216 bytes"), "{refused}");
+}
+
+#[test]
 fn refusals_name_file_and_position() {
     assert_eq!(
         refusal("x: 1\nx: 2\n", None),
