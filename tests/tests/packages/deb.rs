@@ -79,7 +79,7 @@ fn bouncers_beside_a_lapi_get_their_keys_and_leave_nothing() -> Outcome {
     assert!(!host.sh("palisade bouncers list -o raw")?.contains("palisade-"), "no keys are left at the LAPI");
     host.sh("dpkg -P palisade-lapi")?;
     assert_eq!(leftovers(&host)?, "");
-    assert_eq!(host.sh("systemctl --failed --no-legend 'palisade*'")?, "");
+    assert_eq!(host.sh("systemctl list-units --failed --no-legend 'palisade*'")?, "");
     Ok(())
 }
 
