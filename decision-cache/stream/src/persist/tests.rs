@@ -84,6 +84,20 @@ fn answers() -> (Ledger, Vec<(Record, Vec<String>)>) {
 }
 
 #[test]
+fn a_device_is_no_state_file_and_no_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = StateFile::new(folder.path().join("decisions"), ["a"], "ban");
+    std::os::unix::fs::symlink("/dev/zero", memory.path()).unwrap();
+    let refused = format!("{:?}", memory.load(Timestamp::default()).unwrap_err());
+    assert!(refused.contains("no regular file"), "{refused}");
+    fs::remove_file(memory.path()).unwrap();
+    memory.save_at(&snapshot(), "T", Timestamp::default()).unwrap();
+    let _ = fs::remove_file(memory.journal());
+    std::os::unix::fs::symlink("/dev/zero", memory.journal()).unwrap();
+    assert_eq!(loaded(&memory, Timestamp::default()), (texts(&snapshot()), "T".to_owned()));
+}
+
+#[test]
 fn a_journal_is_replayed_up_to_the_first_torn_record() {
     let folder = tempfile::tempdir().unwrap();
     let memory = StateFile::new(folder.path().join("decisions"), ["a"], "ban");
