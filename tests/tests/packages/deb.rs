@@ -112,6 +112,33 @@ fn a_firewall_begins_as_soon_as_its_file_holds_a_key() -> Outcome {
 }
 
 #[test]
+fn a_purge_leaves_what_stock_programs_on_the_host_use() -> Outcome {
+    let Some(host) = host("shared")? else { return Ok(()) };
+    install(&host, "lapi")?;
+    install(&host, "firewall")?;
+    // As after an installation of CrowdSec's own packages on the same files.
+    host.sh("touch /usr/bin/crowdsec /usr/bin/crowdsec-firewall-bouncer /var/lib/crowdsec/data/GeoLite2-City.mmdb")?;
+    host.sh(&format!("echo cs-firewall-bouncer-1 >{FIREWALL_FILE}.id"))?;
+    host.sh("palisade bouncers add cs-firewall-bouncer-1")?;
+    host.sh("dpkg -P palisade-firewall")?;
+    assert!(host.sh("palisade bouncers list -o raw")?.contains("cs-firewall-bouncer-1"));
+    host.sh("dpkg -P palisade-lapi")?;
+    for file in [
+        FIREWALL_FILE,
+        &format!("{FIREWALL_FILE}.id"),
+        "/etc/crowdsec/config.yaml",
+        "/etc/crowdsec/profiles.yaml",
+        "/etc/crowdsec/local_api_credentials.yaml",
+        "/var/lib/crowdsec/data/GeoLite2-City.mmdb",
+    ] {
+        host.sh(&format!("test -e {file}"))?;
+    }
+    let ours = host.sh("find /etc /var/lib -name '*palisade*' -not -path '*/dpkg/*'")?;
+    assert_eq!(ours, "");
+    Ok(())
+}
+
+#[test]
 fn units_are_correct_and_confined() -> Outcome {
     let Some(host) = host("units")? else { return Ok(()) };
     for role in ["lapi", "firewall", "proxy", "webhook"] {
@@ -129,6 +156,10 @@ fn units_are_correct_and_confined() -> Outcome {
         host.sh(&format!(
             "gzip -t /usr/share/man/man*/palisade*.gz && sh -n /usr/lib/palisade-{role}/setup"
         ))?;
+        // With the texts of what is linked, not only the names.
+        let notice =
+            format!("grep -q 'Permission is hereby granted' /usr/share/doc/palisade-{role}/copyright");
+        host.sh(&format!("{notice} && grep -q '^tokio' /usr/share/doc/palisade-{role}/copyright"))?;
         // What every installed program completes.
         host.sh(&format!("bash -c '. /usr/share/bash-completion/completions/palisade-{role}'"))?;
     }
