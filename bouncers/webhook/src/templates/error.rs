@@ -44,7 +44,7 @@ pub enum TemplateError {
     },
     /// There is no address space for the stack that the template may need.
     #[error(
-        "template {template}: no {bytes} bytes of address space for its stack; raise the limit of this process"
+        "template {template}: no {bytes} bytes of address space for its stack ({reason}); raise the limit of this process"
     )]
     NoStack {
         /// The template.

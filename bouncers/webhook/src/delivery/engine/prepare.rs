@@ -203,16 +203,9 @@ impl Engine {
             Permit::Many if !self.circuit.is_failing() => {
                 let two_for_each_sink = batch * self.config.parallel * 2;
                 // A fast receiver takes one window while the next is prepared.
-                let (most, at_once) = match self.window > WINDOW {
-                    true => (
-                        two_for_each_sink.clamp(self.window * 2, MAX_PREPARED_EVENTS),
-                        two_for_each_sink.max(self.window),
-                    ),
-                    false => (
-                        two_for_each_sink.clamp(self.window, MAX_PREPARED_EVENTS),
-                        two_for_each_sink.max(WINDOW),
-                    ),
-                };
+                let windows = if self.window > WINDOW { self.window * 2 } else { self.window };
+                let most = two_for_each_sink.clamp(windows, MAX_PREPARED_EVENTS);
+                let at_once = two_for_each_sink.max(self.window);
                 // Not for each value that becomes free: a commit costs the same for one and for thousands.
                 let prepared = self.prepared();
                 if prepared > most / 2 { 0 } else { (most - prepared).min(at_once / batch * batch) }
