@@ -202,7 +202,7 @@ impl Document {
 
     /// [`merged_text`](Self::merged_text) with its secrets hidden. `known` is that of
     /// [`unknown_keys`](Self::unknown_keys), for keys that are misspelt. Where a secret cannot be hidden in the text as
-    /// it is, the text is written anew, without comments, and its first line says so.
+    /// it is, the text is written anew, without comments, and begins with a line about that.
     pub fn text_without_secrets(&self, known: &[&str]) -> String {
         redact::without_secrets(&self.merged, known)
     }

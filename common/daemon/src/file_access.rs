@@ -1,7 +1,7 @@
-//! Who can read and write the files that a configuration names. Looks at permissions only: it changes and opens nothing.
+//! Checks the permissions of the files that a configuration names. It changes and opens nothing.
 //!
 //! `-t` uses both halves: [`exposed_secret`] finds secrets that every user of the host can read, and [`UnitUser`] what
-//! the unit's user cannot read or write although root, who typed the command, can.
+//! the unit's user cannot read or write although root, as which the command runs, can.
 
 mod exposed;
 mod unit_user;

@@ -48,7 +48,7 @@ pub enum Startup {
     Test {
         /// The validated configuration.
         config: Box<Config>,
-        /// `-user`: as whom to look at files.
+        /// `-user`: the user whose access to the files is checked.
         user: Option<String>,
         /// The log that was set up.
         logs: Logs,

@@ -464,7 +464,7 @@ fn chmod(path: &Path, mode: u32) {
 }
 
 #[test]
-fn secrets_that_everybody_can_read_are_warned_of() {
+fn secrets_that_every_user_can_read_are_warned_of() {
     let host = Host::new();
     let (certificate, key) = certificate();
     host.write("cert.pem", &certificate);

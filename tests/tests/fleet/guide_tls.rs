@@ -21,7 +21,7 @@ fn block(language: &str, phrase: &str) -> Outcome<String> {
     found.doing(format_args!("{PAGE} has a block with {phrase}"))
 }
 
-/// Copies what a host needs, as the page says, to a folder that stands for its `/etc/crowdsec/tls`; returns the block with
+/// Copies what a host needs, as on the page, to a folder that stands for its `/etc/crowdsec/tls`; returns the block with
 /// the paths and the name of this world.
 fn on_a_host(world: &World, lapi: &Central, name: &str, block: &str) -> Outcome<String> {
     let folder = world.fresh_path(name);

@@ -1,4 +1,4 @@
-//! Looks at files with the eyes of the user that a unit runs its program as.
+//! Checks which files the user of a unit can use.
 //!
 //! The kernel decides, and not the permission bits, so that access lists and mounts count: a thread takes the user's
 //! identity, which Linux keeps for each thread, and asks.

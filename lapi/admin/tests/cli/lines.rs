@@ -161,7 +161,7 @@ fn help_is_printed_for_every_command() {
 }
 
 #[test]
-fn credentials_that_everybody_can_read_are_warned_of() {
+fn credentials_that_every_user_can_read_are_warned_of() {
     let world = World::new();
     world.write("credentials.yaml", "url: http://127.0.0.1:1/\nlogin: host1\npassword: secret\n");
     let path = world.path("credentials.yaml").display().to_string();

@@ -1,4 +1,4 @@
-//! Checks who can use the files of the configuration, for `-t`: secrets that everybody can read, and files that the unit's
+//! Checks the permissions of the configuration's files, for `-t`: secrets that every user can read, and files that the unit's
 //! user cannot use although root can.
 
 use std::path::Path;
