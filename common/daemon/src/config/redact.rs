@@ -155,10 +155,8 @@ impl Hider<'_> {
         match shown {
             Some(shown) if shown != *text && !text.is_empty() => {
                 self.found.push(Found { key: name.to_owned(), value: text.clone(), shown: shown.clone() });
-                {
-                    let plain = shown == HIDDEN;
-                    Scalar::new(shown, plain)
-                }
+                let plain = shown == HIDDEN;
+                Scalar::new(shown, plain)
             }
             _ => scalar.clone(),
         }
