@@ -51,44 +51,107 @@ const USAGE_INTERVAL: Duration = Duration::from_secs(900);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct LapiFile {
-    /// Where the LAPI is: a URL or the path of a unix socket.
+    /// Where the LAPI is: its root URL without `/v1`, or the path of a unix socket. This or `api_urls` is required.
+    ///
+    /// - example: `http://127.0.0.1:8080/`
     pub api_url: Option<String>,
-    /// More LAPIs on the same database, as alternatives. Palisade's own.
+    /// More LAPIs on the same database, in the order of preference; `api_url` comes first. When one does not
+    /// answer, the next one is asked from where the last answer left off. Palisade's own.
+    ///
+    /// - value: list of URLs
+    /// - example: `[http://lapi-1:8080/, http://lapi-2:8080/]`
     pub api_urls: Option<Vec<String>>,
-    /// The key printed by `cscli bouncers add`.
+    /// The key that `palisade bouncers add NAME` or `cscli bouncers add NAME` prints. A key, `api_key_file`, or a
+    /// client certificate is required.
+    ///
+    /// - example: `KEY`
     pub api_key: Option<Secret>,
-    /// A file that contains the key, or the name of a systemd credential. Palisade's own.
+    /// A file that holds the key, or the name of a systemd credential of the unit; instead of `api_key`. Palisade's
+    /// own.
+    ///
+    /// - example: `/etc/crowdsec/bouncers/api.key`
     pub api_key_file: Option<PathBuf>,
-    /// Client certificate, instead of a key.
+    /// A client certificate (PEM), instead of a key; with `key_path`.
+    ///
+    /// - example: `/etc/crowdsec/tls/gate.pem`
     pub cert_path: Option<PathBuf>,
-    /// Private key of the client certificate.
+    /// The private key of the client certificate (PEM); with `cert_path`.
+    ///
+    /// - example: `/etc/crowdsec/tls/gate-key.pem`
     pub key_path: Option<PathBuf>,
-    /// Certificate authorities trusted besides the system's.
+    /// Certificate authorities (PEM) that are trusted besides the system's, for a LAPI with https.
+    ///
+    /// - example: `/etc/crowdsec/tls/ca.pem`
     pub ca_cert_path: Option<PathBuf>,
-    /// Accept any server certificate.
+    /// Accept any certificate of the LAPI. Whoever is on the way can then read the key.
+    ///
+    /// - default: `false`
+    /// - example: `false`
     pub insecure_skip_verify: Option<bool>,
-    /// Time between two pulls, as a Go duration.
+    /// Time between two pulls, where the LAPI does not push.
+    ///
+    /// - value: duration, longer than 0
+    /// - default: `10s`
+    /// - example: `30s`
     pub update_frequency: Option<String>,
-    /// Whether to continue when the LAPI does not answer at start.
+    /// Whether to go on when the LAPI does not answer at the start. Accepted for compatibility: Palisade's bouncers
+    /// always go on.
+    ///
+    /// - default: always on
+    /// - example: `true`
     pub retry_initial_connect: Option<bool>,
-    /// Only decisions of these scopes.
+    /// Only decisions of these scopes are pulled. Without it a LAPI sends addresses and ranges.
+    ///
+    /// - default: `[]`
+    /// - example: `[ip, range]`
     pub scopes: Option<Vec<String>>,
-    /// Only decisions of these origins.
+    /// Only decisions of these origins are pulled.
+    ///
+    /// - default: `[]`
+    /// - example: `[crowdsec, cscli, lists]`
     pub origins: Option<Vec<String>>,
-    /// Only decisions whose scenario contains one of these words.
+    /// Only decisions whose scenario contains one of these texts are pulled.
+    ///
+    /// - default: `[]`
+    /// - example: `[ssh, http]`
     pub scenarios_containing: Option<Vec<String>>,
-    /// No decision whose scenario contains one of these words.
+    /// No decision whose scenario contains one of these texts is pulled.
+    ///
+    /// - default: `[]`
+    /// - example: `[test]`
     pub scenarios_not_containing: Option<Vec<String>>,
-    /// Time between two full pulls, as a Go duration; by default derived from the length of the list. Palisade's own.
+    /// Time between two full pulls from a stock LAPI, which repair what it loses. From a palisade-lapi, which loses
+    /// nothing, they are made 24 times as rarely. Palisade's own.
+    ///
+    /// - value: duration
+    /// - default: by the length of the list: 2 minutes up to 6,000 decisions, in proportion beyond, at most 1 hour
+    /// - at least: `1s`
+    /// - example: `10m`
     pub resync_interval: Option<String>,
-    /// How often usage metrics are sent, as a Go duration; `0` for never.
+    /// How often usage metrics are reported to the LAPI; `0` for never.
+    ///
+    /// - value: duration
+    /// - default: `15m`
+    /// - example: `30m`
     pub usage_metrics_interval: Option<String>,
-    /// The directory of persisted decisions and the control socket; empty for none. Palisade's own.
+    /// The folder of the persisted decisions and of the control socket that `lookup` and `status` use; empty for
+    /// none. Palisade's own.
+    ///
+    /// - default: the unit's state directory, `/var/lib/` and the program's name in the packages
+    /// - example: `/var/lib/palisade`
     pub state_dir: Option<PathBuf>,
-    /// How long a LAPI that supports it may park a request until there are changes, as a Go duration; `0` disables long
-    /// polling. Palisade's own.
+    /// How long a palisade-lapi may park a request until there are changes, so that they arrive at once; `0`
+    /// switches push off. Must be shorter than the timeout of a proxy on the way. Palisade's own.
+    ///
+    /// - value: duration, `0` or from `2s` to `5m`
+    /// - default: `25s`
+    /// - example: `50s`
     pub push_wait: Option<String>,
-    /// The name under which the LAPI lists this machine among those that share the key. Palisade's own.
+    /// The name under which the LAPI lists this machine among those that share the key; 1 to 96 visible ASCII
+    /// characters. Palisade's own.
+    ///
+    /// - default: the host's name and eight digits that are kept in `state_dir`
+    /// - example: `web-1`
     pub instance: Option<String>,
 }
 

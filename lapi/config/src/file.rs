@@ -6,7 +6,7 @@ use palisade_daemon::metrics::Port;
 use serde::Deserialize;
 
 /// All keys of CrowdSec's `config.yaml`, used here or not, and ours. Any other key is an error.
-pub(crate) const CONFIG_KEYS: &[&str] = &[
+pub const CONFIG_KEYS: &[&str] = &[
     "common.daemonize",
     "common.pid_dir",
     "common.log_media",
@@ -128,29 +128,86 @@ pub(crate) const CONFIG_KEYS: &[&str] = &[
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct File {
+    /// The program's log.
     pub common: Option<Common>,
+    /// Folders and files of CrowdSec. The LAPI needs only those of notifications, for its checks; the command
+    /// `palisade` reads the others.
     pub config_paths: Option<ConfigPaths>,
+    /// Defaults of the command `palisade`.
     pub cscli: Option<Cscli>,
+    /// User and group of notification plugins. Without effect yet: no notification is sent.
     pub plugin_config: Option<PluginConfig>,
+    /// The database, and what is kept how long. Required where the LAPI runs.
     pub db_config: Option<Db>,
+    /// The LAPI, and the credentials for it.
     pub api: Option<Api>,
+    /// Metrics for Prometheus, without authentication.
     pub prometheus: Option<Prometheus>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Common {
+    /// Where the log goes: `stdout`, which means standard error and so the journal (`syslog` is read as the same),
+    /// or `file`.
+    ///
+    /// - words: `stdout`, `syslog`, `file`
+    /// - default: `stdout`
+    /// - example: `file`
     pub log_media: Option<String>,
+    /// The folder of `palisade-lapi.log` and of the access log `crowdsec_api.log`. The unit's user must be able to
+    /// write there.
+    ///
+    /// - default: `/var/log/`
+    /// - with: `log_media: file`
+    /// - example: `/var/log/palisade-lapi/`
     pub log_dir: Option<PathBuf>,
+    /// The lowest level that is written.
+    ///
+    /// - words: `panic`, `fatal`, `error`, `warn`, `warning`, `info`, `debug`, `trace`
+    /// - default: `info`
+    /// - example: `debug`
     pub log_level: Option<String>,
+    /// Lines are text; `json` is accepted without effect, with a warning.
+    ///
+    /// - words: `text`, `json`
+    /// - default: `text`
+    /// - example: `text`
     pub log_format: Option<String>,
+    /// Whether rotated files are compressed.
+    ///
+    /// - default: `true`
+    /// - with: `log_media: file`
+    /// - example: `false`
     pub compress_logs: Option<bool>,
+    /// Size in megabytes at which a file is rotated; 0 means the default.
+    ///
+    /// - default: `500`
+    /// - with: `log_media: file`
+    /// - example: `100`
     pub log_max_size: Option<u64>,
+    /// For how many days rotated files are kept; 0 means the default.
+    ///
+    /// - default: `28`
+    /// - with: `log_media: file`
+    /// - example: `7`
     pub log_max_age: Option<u64>,
+    /// How many rotated files are kept; 0 means the default.
+    ///
+    /// - default: `3`
+    /// - with: `log_media: file`
+    /// - example: `10`
     pub log_max_files: Option<u64>,
-    /// Accepted and ignored: daemons are run by the service manager.
+    /// Accepted without effect: the daemon is run by the service manager.
+    ///
+    /// - default: none
+    /// - example: `false`
     #[serde(rename = "daemonize")]
     pub _daemonize: Option<bool>,
+    /// Accepted without effect.
+    ///
+    /// - default: none
+    /// - example: `false`
     #[serde(rename = "force_color_logs")]
     pub _force_color_logs: Option<bool>,
 }
@@ -158,88 +215,259 @@ pub(crate) struct Common {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ConfigPaths {
+    /// The folder of the configuration.
+    ///
+    /// - example: `/etc/crowdsec/`
     pub config_dir: Option<PathBuf>,
+    /// The folder of data.
+    ///
+    /// - example: `/var/lib/crowdsec/data/`
     pub data_dir: Option<PathBuf>,
+    /// The file with scenarios that are simulated.
+    ///
+    /// - example: `/etc/crowdsec/simulation.yaml`
     pub simulation_path: Option<PathBuf>,
+    /// The folder of the hub.
+    ///
+    /// - example: `/var/lib/crowdsec/hub/`
     pub hub_dir: Option<PathBuf>,
+    /// The hub's index.
+    ///
+    /// - example: `/var/lib/crowdsec/hub/.index.json`
     pub index_path: Option<PathBuf>,
+    /// The folder of notifications' configurations.
+    ///
+    /// - default: `notifications` in `config_dir`
+    /// - example: `/etc/crowdsec/notifications/`
     pub notification_dir: Option<PathBuf>,
+    /// The folder of notification plugins.
+    ///
+    /// - example: `/usr/lib/crowdsec/plugins/`
     pub plugin_dir: Option<PathBuf>,
+    /// The folder of patterns.
+    ///
+    /// - example: `/etc/crowdsec/patterns/`
     pub pattern_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Cscli {
+    /// The output of `palisade` without `-o`.
+    ///
+    /// - words: `human`, `json`, `raw`
+    /// - default: `human`
+    /// - example: `json`
     pub output: Option<String>,
+    /// Whether `palisade` colours its output.
+    ///
+    /// - value: `yes`, `no` or `auto`
+    /// - default: `auto`: on a terminal
+    /// - example: `no`
     pub color: Option<String>,
+    /// Where `palisade metrics` reads the LAPI's metrics.
+    ///
+    /// - default: the address of `prometheus`
+    /// - example: `http://127.0.0.1:6060/metrics`
     pub prometheus_uri: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct PluginConfig {
+    /// The user.
+    ///
+    /// - example: `nobody`
     pub user: Option<String>,
+    /// The group.
+    ///
+    /// - example: `nogroup`
     pub group: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Db {
+    /// The kind of database. `postgres` and `pgx` are read as `postgresql`. Required.
+    ///
+    /// - words: `sqlite`, `postgresql`, `postgres`, `pgx`
+    /// - example: `sqlite`
     #[serde(rename = "type")]
     pub kind: Option<String>,
+    /// With SQLite: CrowdSec's file. Ours lies beside it, with `.palisade` before the ending. With PostgreSQL and
+    /// without `host`: the folder of the server's socket.
+    ///
+    /// - example: `/var/lib/crowdsec/data/crowdsec.db`
     pub db_path: Option<PathBuf>,
+    /// Write-ahead log of SQLite; switch it off only on a network file system.
+    ///
+    /// - default: on
+    /// - example: `true`
     pub use_wal: Option<bool>,
+    /// The role of PostgreSQL.
+    ///
+    /// - default: `""`
+    /// - with: `type: postgresql`
+    /// - example: `palisade`
     pub user: Option<String>,
+    /// Its password.
+    ///
+    /// - default: `""`
+    /// - with: `type: postgresql`
+    /// - example: `PASSWORD`
     pub password: Option<String>,
+    /// The database.
+    ///
+    /// - default: `""`
+    /// - with: `type: postgresql`
+    /// - example: `palisade`
     pub db_name: Option<String>,
+    /// The server, or the folder of its socket.
+    ///
+    /// - default: `127.0.0.1`
+    /// - with: `type: postgresql`
+    /// - example: `db.internal`
     pub host: Option<String>,
+    /// The server's port.
+    ///
+    /// - default: `5432`
+    /// - with: `type: postgresql`
+    /// - example: `5433`
     pub port: Option<Port>,
+    /// How the connection is encrypted and verified.
+    ///
+    /// - words: `disable`, `allow`, `prefer`, `require`, `verify-ca`, `verify-full`
+    /// - default: PostgreSQL's own
+    /// - with: `type: postgresql`
+    /// - example: `verify-full`
     pub sslmode: Option<String>,
+    /// Authorities of the server's certificate (PEM).
+    ///
+    /// - default: none
+    /// - with: `type: postgresql`
+    /// - example: `/etc/crowdsec/tls/db-ca.pem`
     pub ssl_ca_cert: Option<PathBuf>,
+    /// A client certificate (PEM).
+    ///
+    /// - default: none
+    /// - with: `type: postgresql`
+    /// - example: `/etc/crowdsec/tls/db.pem`
     pub ssl_client_cert: Option<PathBuf>,
+    /// Its key (PEM).
+    ///
+    /// - default: none
+    /// - with: `type: postgresql`
+    /// - example: `/etc/crowdsec/tls/db-key.pem`
     pub ssl_client_key: Option<PathBuf>,
+    /// Connections to PostgreSQL at most, three of which are reserved; SQLite uses nine at most. 0 means the
+    /// default.
+    ///
+    /// - default: `100`
+    /// - at least: `0`
+    /// - example: `20`
     pub max_open_conns: Option<i64>,
+    /// Rows of decisions in one statement; larger numbers than 2000 count as 2000. 0 means the default.
+    ///
+    /// - default: `1000`
+    /// - at least: `0`
+    /// - example: `500`
     pub decision_bulk_size: Option<i64>,
+    /// Its words are checked; the database logs at the level of the program.
+    ///
+    /// - words: `panic`, `fatal`, `error`, `warn`, `warning`, `info`, `debug`, `trace`
+    /// - default: none
+    /// - example: `info`
     pub log_level: Option<String>,
+    /// What is deleted when. Without this block nothing is. Alerts with a decision in force always stay.
     pub flush: Option<Flush>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Flush {
+    /// Alerts that are kept at most; the oldest go first.
+    ///
+    /// - default: any number
+    /// - at least: `1`
+    /// - example: `5000`
     pub max_items: Option<i64>,
+    /// How long alerts are kept.
+    ///
+    /// - value: duration
+    /// - default: for ever
+    /// - example: `7d`
     pub max_age: Option<String>,
+    /// How long usage reports are kept.
+    ///
+    /// - value: duration
+    /// - default: `7d`
+    /// - example: `30d`
     pub metrics_max_age: Option<String>,
+    /// Bouncers that were not heard of for so long are deleted.
     pub bouncers_autodelete: Option<AutoDelete>,
+    /// Machines that were not heard of for so long are deleted.
     pub agents_autodelete: Option<AutoDelete>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct AutoDelete {
+    /// Those with a certificate.
+    ///
+    /// - value: duration
+    /// - default: never
+    /// - example: `30d`
     pub cert: Option<String>,
+    /// Those with a key: bouncers.
+    ///
+    /// - value: duration
+    /// - default: never
+    /// - example: `30d`
     pub api_key: Option<String>,
+    /// Those with a password: machines.
+    ///
+    /// - value: duration
+    /// - default: never
+    /// - example: `30d`
     pub login_password: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Api {
+    /// What the command `palisade`, and a log processor on this host, log in with.
     pub client: Option<Client>,
+    /// The LAPI.
     pub server: Option<Server>,
+    /// Without effect yet: `CrowdsecCTI` is not available in profiles. Its values are checked.
     pub cti: Option<Cti>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Cti {
+    /// The key.
+    ///
+    /// - example: `KEY`
     pub key: Option<String>,
+    /// How long answers are kept.
+    ///
+    /// - value: duration
+    /// - example: `60m`
     pub cache_timeout: Option<String>,
+    /// The level.
+    ///
+    /// - words: `panic`, `fatal`, `error`, `warn`, `warning`, `info`, `debug`, `trace`
+    /// - example: `info`
     pub log_level: Option<String>,
-    /// Only their types are checked.
+    /// How many answers are kept.
+    ///
+    /// - example: `50`
     #[serde(rename = "cache_size")]
     pub _cache_size: Option<i64>,
+    /// Whether it is used.
+    ///
+    /// - example: `false`
     #[serde(rename = "enabled")]
     pub _enabled: Option<bool>,
 }
@@ -247,76 +475,237 @@ pub(crate) struct Cti {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Client {
+    /// The file with the credentials.
+    ///
+    /// - example: `/etc/crowdsec/local_api_credentials.yaml`
     pub credentials_path: Option<PathBuf>,
+    /// Accept any certificate of the LAPI.
+    ///
+    /// - default: `false`
+    /// - example: `false`
     pub insecure_skip_verify: Option<bool>,
+    /// For the log processor: delete its machine when it ends.
+    ///
+    /// - default: `false`
+    /// - example: `false`
     pub unregister_on_exit: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Server {
+    /// Whether the LAPI is run.
+    ///
+    /// - default: `true`
+    /// - example: `false`
     pub enable: Option<bool>,
+    /// Address and port; `0.0.0.0:8080` for all interfaces, over IPv4 and IPv6. This or `listen_socket` is
+    /// required.
+    ///
+    /// - example: `127.0.0.1:8080`
     pub listen_uri: Option<String>,
+    /// A unix socket, besides or instead. Who may connect to it counts as on this host.
+    ///
+    /// - default: none
+    /// - example: `/run/palisade-lapi/lapi.sock`
     pub listen_socket: Option<PathBuf>,
+    /// The mode of its file, in octal. Palisade's own.
+    ///
+    /// - default: `"0660"`
+    /// - example: `"0600"`
     pub listen_socket_mode: Option<String>,
+    /// The group of its file. Palisade's own.
+    ///
+    /// - default: the daemon's
+    /// - example: `crowdsec`
     pub listen_socket_group: Option<String>,
+    /// The profiles. Required where the LAPI runs.
+    ///
+    /// - example: `/etc/crowdsec/profiles.yaml`
     pub profiles_path: Option<PathBuf>,
+    /// Options of the console; without effect yet, checked.
+    ///
+    /// - default: `/etc/crowdsec/console.yaml`
+    /// - example: `/etc/crowdsec/console.yaml`
     pub console_path: Option<PathBuf>,
+    /// The level of the access log; `warning` switches it off.
+    ///
+    /// - words: `panic`, `fatal`, `error`, `warn`, `warning`, `info`, `debug`, `trace`
+    /// - default: that of `common`
+    /// - example: `warning`
     pub log_level: Option<String>,
+    /// Without effect yet.
+    ///
+    /// - words: `panic`, `fatal`, `error`, `warn`, `warning`, `info`, `debug`, `trace`
+    /// - default: none
+    /// - example: `info`
     pub papi_log_level: Option<String>,
+    /// Believe `X-Forwarded-For` of `trusted_proxies`. Without `trusted_proxies` only a proxy on this host is
+    /// believed.
+    ///
+    /// - default: `false`
+    /// - example: `true`
     pub use_forwarded_for_headers: Option<bool>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    ///
+    /// - default: `[]`
+    /// - example: `[10.0.0.5]`
     pub trusted_proxies: Option<Vec<String>>,
+    /// From where alerts may be deleted, besides this host.
+    ///
+    /// - default: `[]`
+    /// - example: `[10.0.0.0/8]`
     pub trusted_ips: Option<Vec<String>>,
+    /// Refuse registrations from other hosts.
+    ///
+    /// - default: `false`
+    /// - example: `true`
     pub disable_remote_lapi_registration: Option<bool>,
+    /// Machines that show the token and come from one of the ranges are validated at once.
     pub auto_registration: Option<AutoRegistration>,
+    /// Deprecated; without effect yet, checked.
+    ///
+    /// - default: none
+    /// - example: `/etc/crowdsec/capi-whitelists.yaml`
     pub capi_whitelists_path: Option<PathBuf>,
+    /// The Central API. Without effect yet: nothing is sent or pulled.
     pub online_client: Option<OnlineClient>,
+    /// Without effect yet.
+    ///
+    /// - default: `false`
+    /// - example: `true`
     pub disable_usage_metrics_export: Option<bool>,
+    /// HTTPS, and certificates instead of keys and passwords.
     pub tls: Option<Tls>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct AutoRegistration {
+    /// Whether it is on.
+    ///
+    /// - default: `false`
+    /// - example: `true`
     pub enabled: Option<bool>,
+    /// The token; at least 32 characters, such as `openssl rand -hex 24` prints. Required with `enabled`.
+    ///
+    /// - example: `0123456789abcdef0123456789abcdef`
     pub token: Option<String>,
+    /// Networks that machines may come from. Required with `enabled`.
+    ///
+    /// - example: `[10.0.0.0/8]`
     pub allowed_ranges: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct OnlineClient {
+    /// The credentials.
+    ///
+    /// - example: `/etc/crowdsec/online_api_credentials.yaml`
     pub credentials_path: Option<PathBuf>,
+    /// Whether signals are sent.
+    ///
+    /// - default: `true`
+    /// - example: `false`
     pub sharing: Option<bool>,
+    /// What is pulled.
     pub pull: Option<Pull>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Pull {
+    /// The community's list.
+    ///
+    /// - default: `true`
+    /// - example: `false`
     pub community: Option<bool>,
+    /// Lists that are subscribed to.
+    ///
+    /// - default: `true`
+    /// - example: `false`
     pub blocklists: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Tls {
+    /// The certificate (PEM).
+    ///
+    /// - example: `/etc/crowdsec/tls/lapi.pem`
     pub cert_file: Option<PathBuf>,
+    /// Its key (PEM).
+    ///
+    /// - example: `/etc/crowdsec/tls/lapi-key.pem`
     pub key_file: Option<PathBuf>,
+    /// Authorities of clients' certificates (PEM).
+    ///
+    /// - default: none
+    /// - example: `/etc/crowdsec/tls/ca.pem`
     pub ca_cert_path: Option<PathBuf>,
+    /// Which client certificate is asked for.
+    ///
+    /// - words: `NoClientCert`, `RequestClientCert`, `RequireAnyClientCert`, `VerifyClientCertIfGiven`,
+    ///   `RequireAndVerifyClientCert`
+    /// - default: `VerifyClientCertIfGiven`
+    /// - example: `VerifyClientCertIfGiven`
     pub client_verification: Option<String>,
+    /// Accepted without effect: a server does not need it.
+    ///
+    /// - default: none
+    /// - example: `lapi.example.org`
     pub server_name: Option<String>,
+    /// Organisational units of machines' certificates.
+    ///
+    /// - default: `[]`
+    /// - example: `[agent-ou]`
     pub agents_allowed_ou: Option<Vec<String>>,
+    /// Organisational units of bouncers' certificates.
+    ///
+    /// - default: `[]`
+    /// - example: `[bouncer-ou]`
     pub bouncers_allowed_ou: Option<Vec<String>>,
+    /// Revocation lists (PEM).
+    ///
+    /// - default: none
+    /// - example: `/etc/crowdsec/tls/crl.pem`
     pub crl_path: Option<PathBuf>,
+    /// How long the result of a revocation check is kept.
+    ///
+    /// - value: duration
+    /// - default: `1h`
+    /// - example: `10m`
     pub cache_expiration: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Prometheus {
+    /// Serve metrics at `/metrics`.
+    ///
+    /// - default: `false`
+    /// - example: `true`
     pub enabled: Option<bool>,
+    /// The level of detail: `none` (of the process only), `aggregated` (no labels for machines, bouncers or
+    /// scenarios), `full`.
+    ///
+    /// - words: `none`, `aggregated`, `full`
+    /// - default: `full`
+    /// - with: `enabled: true`
+    /// - example: `aggregated`
     pub level: Option<String>,
+    /// Address or host name.
+    ///
+    /// - default: `127.0.0.1`
+    /// - with: `enabled: true`
+    /// - example: `0.0.0.0`
     pub listen_addr: Option<String>,
+    /// The port.
+    ///
+    /// - value: port, as number or text
+    /// - default: `6060`
+    /// - with: `enabled: true`
+    /// - example: `6061`
     pub listen_port: Option<Port>,
 }

@@ -33,6 +33,7 @@ pub use common::Output;
 pub use config::{Config, ConfigPaths, Plugins};
 pub use credentials::{Credentials, CredentialsError};
 pub use database::DbConfig;
+pub use file::CONFIG_KEYS;
 pub use inactive::InactiveFileError;
 pub use palisade_daemon::ConfigError;
 pub use server::{AutoRegistration, Metrics, MetricsLevel, OnlineClient, ServerConfig};

@@ -17,7 +17,12 @@ use crate::settings::LAPI_KEYS;
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct CommonKeys {
+    /// Refuse unknown keys, as the flag `-strict` does, instead of warning of them. Palisade's own.
+    ///
+    /// - default: `false`
+    /// - example: `true`
     strict: Option<bool>,
+    /// Metrics for Prometheus, without authentication.
     prometheus: Option<PrometheusKeys>,
 }
 

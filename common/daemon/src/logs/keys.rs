@@ -24,23 +24,61 @@ pub const LOG_KEYS: &[&str] = &[
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct LogKeys {
-    /// `stdout` (which means standard error) or `file`.
+    /// Where the log goes: `stdout`, which means standard error and so the journal, or `file`. When the file cannot
+    /// be opened, the daemon warns and logs to standard error.
+    ///
+    /// - words: `stdout`, `file`
+    /// - default: `stdout`
+    /// - example: `file`
     pub log_mode: Option<String>,
-    /// Folder of the log file.
+    /// The folder of the log file. The file has the name of the stock program that ours takes the place of, or else
+    /// of ours.
+    ///
+    /// - default: `/var/log/`
+    /// - with: `log_mode: file`
+    /// - example: `/var/log/palisade/`
     pub log_dir: Option<PathBuf>,
-    /// panic, fatal, error, warn or warning, info, debug, trace.
+    /// The lowest level that is written.
+    ///
+    /// - words: `panic`, `fatal`, `error`, `warn`, `warning`, `info`, `debug`, `trace`
+    /// - default: `info`
+    /// - example: `debug`
     pub log_level: Option<String>,
-    /// Size in megabytes at which the file is rotated.
+    /// Size in megabytes at which the file is rotated; 0 means the default.
+    ///
+    /// - default: `500`
+    /// - with: `log_mode: file`
+    /// - example: `100`
     pub log_max_size: Option<u64>,
-    /// Rotated files to keep (documented name).
+    /// How many rotated files are kept; 0 means the default.
+    ///
+    /// - default: `3`
+    /// - with: `log_mode: file`
+    /// - example: `7`
     pub log_max_backups: Option<u64>,
-    /// Rotated files to keep (name the stock programs read).
+    /// The same as `log_max_backups`, by the name that the stock programs read. `log_max_backups` takes precedence.
+    ///
+    /// - default: `3`
+    /// - with: `log_mode: file`
+    /// - example: `7`
     pub log_max_files: Option<u64>,
-    /// Days to keep rotated files.
+    /// For how many days rotated files are kept; 0 means the default.
+    ///
+    /// - default: `30`
+    /// - with: `log_mode: file`
+    /// - example: `7`
     pub log_max_age: Option<u64>,
-    /// Whether rotated files are compressed (documented name).
+    /// Whether rotated files are compressed.
+    ///
+    /// - default: `true`
+    /// - with: `log_mode: file`
+    /// - example: `false`
     pub log_compression: Option<bool>,
-    /// Whether rotated files are compressed (name the stock programs read).
+    /// The same as `log_compression`, by the name that the stock programs read. `log_compression` takes precedence.
+    ///
+    /// - default: `true`
+    /// - with: `log_mode: file`
+    /// - example: `false`
     pub compress_logs: Option<bool>,
 }
 

@@ -24,11 +24,23 @@ pub struct Listen {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct PrometheusKeys {
-    /// Whether metrics are served; off by default.
+    /// Serve metrics for Prometheus at `/metrics`.
+    ///
+    /// - default: `false`
+    /// - example: `true`
     pub enabled: Option<bool>,
-    /// Address or host name to listen on; every address by default.
+    /// Address or host name to listen on; empty for every address.
+    ///
+    /// - default: `""`
+    /// - with: `enabled: true`
+    /// - example: `127.0.0.1`
     pub listen_addr: Option<String>,
-    /// Port, as number or text.
+    /// The port.
+    ///
+    /// - value: port, as number or text
+    /// - default: `60601`
+    /// - with: `enabled: true`
+    /// - example: `60602`
     pub listen_port: Option<Port>,
 }
 
