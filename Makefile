@@ -8,7 +8,7 @@ TIMES := $(abspath $(or $(CARGO_TARGET_DIR),target))/test-times
 # Stories wait more than they compute: more of them at once than there are processors.
 export RUST_TEST_THREADS ?= $(shell echo $$(( 2 * $$(nproc) )))
 
-.PHONY: help run test bench fuzz packages lint fmt peers tools
+.PHONY: help run test bench fuzz packages book lint fmt peers tools
 
 help: ## list the targets
 	@printf 'Palisade: CrowdSec decisions become closed doors.\n\n'
@@ -34,6 +34,9 @@ fuzz: ## throw generated input at every parser for a minute each
 
 packages: ## build a deb and an rpm of every role, into target/packages
 	@packaging/build
+
+book: ## build the book from docs/, into target/book
+	@packaging/book
 
 lint: ## check layout, lints and documentation
 	$(CARGO) fmt --all --check
