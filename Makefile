@@ -12,12 +12,12 @@ export RUST_TEST_THREADS ?= $(shell echo $$(( 2 * $$(nproc) )))
 
 help: ## list the targets
 	@printf 'Palisade: CrowdSec decisions become closed doors.\n\n'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
-	@printf '\nONLY=name narrows test, bench and fuzz, for instance: make test ONLY=ranges\nbench takes the beginning of a name too: make bench ONLY=lapi\n'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@printf '\nONLY=name narrows test, bench and fuzz, for instance: make test ONLY=ranges\nbench takes the beginning of a name too: make bench ONLY=lapi\nrun leaves its network up to be explored: make run KEEP=1\n'
 
-run: tools ## show a ban close a door, step by step, in a throw-away network
+run: tools ## show one ban close every door, in a throw-away network
 	@$(CARGO) build --locked --workspace --bins
-	@"$${CARGO_TARGET_DIR:-target}"/debug/palisade-demo
+	@"$${CARGO_TARGET_DIR:-target}"/debug/palisade-demo $(if $(filter-out 0 no,$(KEEP)),--keep)
 
 test: peers ## run every test and every story (installs what is missing, or says how)
 	$(CARGO) build --locked --workspace --bins

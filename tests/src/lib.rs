@@ -96,10 +96,11 @@ pub use lapi::{
 pub use log_processor::{LogProcessor, guesses, quiet_hours};
 pub use lossy_link::{LinkConditions, LossyLink};
 pub use mmdb::{Place, write_mmdb};
-pub use namespaces::{enter, enter_with, inside, story, story_within};
+pub use namespaces::{command_inside, enter, inside, story, story_within};
 pub use nft::{Element, Ruleset, Set};
 pub use nft_monitor::NftMonitor;
 pub use nginx_front::NginxFront;
+pub use notify::Notify;
 pub use outcome::{Doing, Failure, Outcome};
 pub use pebble::{Pebble, PebbleOptions, PebblePlace};
 pub use peer_fronts::{FrontKind, PeerFront};

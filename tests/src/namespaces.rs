@@ -126,21 +126,24 @@ fn run_inside<F: FnOnce(&World) -> Outcome>(limit: Duration, story: F) -> Outcom
 /// # Errors
 /// When the namespaces cannot be created; the message names what the system must allow.
 pub fn enter() -> Outcome {
-    enter_with(None)
-}
-
-/// As [`enter`], with a variable in the environment of the run inside.
-///
-/// # Errors
-/// As [`enter`].
-pub fn enter_with(variable: Option<(&str, String)>) -> Outcome {
     if inside() {
         return Ok(());
     }
     let mut inner = unshare()?;
-    inner.envs(variable);
     inner.arg(std::env::current_exe()?).args(std::env::args_os().skip(1)).stdin(Stdio::inherit());
     Err(inner.exec()).doing("entering the namespaces")
+}
+
+/// The command that runs this program again inside, as a child with its arguments, for a program that goes on outside.
+/// Unlike a test's, that run does not die with this one: it has to notice.
+///
+/// # Errors
+/// As [`enter`].
+pub fn command_inside() -> Outcome<Command> {
+    let mut command = tools::command("unshare")?;
+    command.args(user_namespace()?).args(UNSHARE).arg("--").env(INSIDE, "1");
+    command.arg(std::env::current_exe()?).args(std::env::args_os().skip(1));
+    Ok(command)
 }
 
 /// The command that enters: all processes die with this one (`--pdeathsig`).

@@ -7,25 +7,33 @@ use std::path::{Path, PathBuf};
 use crate::outcome::{Doing, Outcome};
 
 /// Collects a service's notifications to its manager.
-pub(crate) struct Notify {
+pub struct Notify {
     socket: UnixDatagram,
     path: PathBuf,
     notifications: Vec<String>,
 }
 
 impl Notify {
-    pub(crate) fn bind(path: PathBuf) -> Outcome<Self> {
+    /// Listens at a new path, for `NOTIFY_SOCKET`.
+    ///
+    /// # Errors
+    /// When the path is taken, or too long for a socket.
+    pub fn bind(path: PathBuf) -> Outcome<Self> {
         let socket = UnixDatagram::bind(&path).doing(format_args!("binding {}", path.display()))?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket, path, notifications: Vec::new() })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The value of `NOTIFY_SOCKET`.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Every assignment received so far, such as `READY=1`, oldest first.
-    pub(crate) fn notifications(&mut self) -> Outcome<&[String]> {
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn notifications(&mut self) -> Outcome<&[String]> {
         let mut buffer = [0; 4096];
         loop {
             match self.socket.recv(&mut buffer) {

@@ -21,7 +21,10 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` on `host` with both outputs in `log`.
-    pub(crate) fn start(host: &Host, name: &str, mut command: Command, log: &Path) -> Outcome<Self> {
+    ///
+    /// # Errors
+    /// When the log cannot be written, or the command cannot be started.
+    pub fn start(host: &Host, name: &str, mut command: Command, log: &Path) -> Outcome<Self> {
         let out = File::options()
             .create(true)
             .append(true)

@@ -35,10 +35,7 @@ impl World {
             Ipv4Addr::new(198, 18, 1, 10),
             Ipv6Addr::new(0x2001, 0xdb8, 0x11, 0, 0, 0, 0, 0x10),
         )?;
-        forward(&gateway)?;
-        gateway.nft(
-            "table inet masks { chain out { type nat hook postrouting priority srcnat; oifname \"eth0\" masquerade; }; }",
-        )?;
+        masquerade(&gateway)?;
         let raised = std::thread::scope(|scope| {
             let raise = |n: u8| {
                 let gateway = &gateway;
@@ -53,4 +50,31 @@ impl World {
         let hosts = raised.into_iter().collect::<Outcome<Vec<_>>>()?;
         Ok(Site { gateway, line, hosts })
     }
+
+    /// Creates a host of the router that forwards, and hides what is behind it behind its own address.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub fn gateway(&self, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome<Host> {
+        let gateway = self.host(name, v4, v6)?;
+        masquerade(&gateway)?;
+        Ok(gateway)
+    }
+}
+
+impl Host {
+    /// Creates a host behind this one, which forwards; its networks, `/24` and `/64`, must be new here.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub fn host_behind(&self, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome<Self> {
+        join(self, name, v4, v6)
+    }
+}
+
+fn masquerade(gateway: &Host) -> Outcome {
+    forward(gateway)?;
+    gateway.nft(
+        "table inet masks { chain out { type nat hook postrouting priority srcnat; oifname \"eth0\" masquerade; }; }",
+    )
 }

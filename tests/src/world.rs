@@ -36,7 +36,7 @@ pub struct World {
 }
 
 impl World {
-    /// Creates the hosts and their links. Only inside the namespaces.
+    /// Creates the hosts and their links, with a private folder. Only inside the namespaces.
     ///
     /// # Errors
     /// When a tool is missing or the kernel refuses something.
@@ -53,6 +53,14 @@ impl World {
             "/dev/shm",
         ]))
         .doing("mounting a private folder")?;
+        Self::raise_in(folder)
+    }
+
+    /// As [`raise`](Self::raise), with a folder that exists.
+    ///
+    /// # Errors
+    /// As [`raise`](Self::raise).
+    pub fn raise_in(folder: PathBuf) -> Outcome<Self> {
         let router = Host::here("router", Ipv4Addr::new(198, 51, 100, 1), "2001:db8:a::1".parse()?)?;
         router.feed(["ip", "-batch", "-"], "link set lo up\n")?;
         forward(&router)?;

@@ -1,5 +1,6 @@
 //! Several hosts, LAPIs and log processors together.
 
+mod demonstration;
 mod documented_commands;
 mod guide;
 mod guide_tls;
