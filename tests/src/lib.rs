@@ -42,6 +42,7 @@ mod application;
 mod browser;
 mod captcha_service;
 mod custom_bouncer;
+pub mod documented;
 mod evidence;
 mod firewall;
 mod firewall_host;

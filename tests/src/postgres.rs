@@ -58,6 +58,16 @@ impl Postgres {
         Ok(postgres)
     }
 
+    /// The folder of its programs, such as `pg_dump`.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Starts it again after [`stop`](Self::stop).
     ///
     /// # Errors

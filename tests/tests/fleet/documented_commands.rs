@@ -1,18 +1,15 @@
-//! Runs the examples of the manual pages and the commands of `docs/push.md`, as they are printed there.
+//! Runs the examples of the manual pages and the commands of `docs/push.md` and `docs/several-lapis.md`, as they are
+//! printed there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use palisade_e2e::documented::{Shell, block, blocks, repository};
 use palisade_e2e::tools::{self, ToolOutput};
-use palisade_e2e::{Doing as _, Failure, Outcome, Process, World, eventually, story};
+use palisade_e2e::{Doing as _, Failure, Outcome, Postgres, Process, World, eventually, story};
 
 use crate::guide::Central;
-
-pub(crate) fn repository(path: &str) -> Outcome<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
-    fs::read_to_string(&path).doing(format_args!("reading {}", path.display()))
-}
 
 /// The text between `.nf` and `.fi` in the section `EXAMPLE` or `EXAMPLES` of a manual page.
 fn example(page: &str) -> Outcome<String> {
@@ -22,15 +19,6 @@ fn example(page: &str) -> Outcome<String> {
     let (block, _) = block.doing(format_args!("{page} has a block between .nf and .fi"))?;
     let lines = block.lines().filter(|line| !line.starts_with('.'));
     Ok(lines.map(|line| line.replace("\\-", "-") + "\n").collect())
-}
-
-/// The fenced blocks of a page in this language.
-pub(crate) fn blocks(page: &str, language: &str) -> Outcome<Vec<String>> {
-    let text = repository(page)?;
-    let fence = format!("```{language}\n");
-    let found: Vec<String> =
-        text.split(&fence).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned())).collect();
-    if found.is_empty() { Err(Failure::new(format!("no {language} block in {page}"))) } else { Ok(found) }
 }
 
 /// A host with the commands as a page writes them: `palisade` and the daemons are found, and `sudo` changes nothing.
@@ -202,6 +190,61 @@ fn commands_of_the_push_page_print_what_it_says() -> Outcome {
         }
         for block in &commands {
             terminal.run_all(block)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn commands_of_the_page_on_several_lapis_run() -> Outcome {
+    const PAGE: &str = "docs/several-lapis.md";
+    story(|world| {
+        let postgres = Postgres::start(world)?;
+        let mut lapi = Central::install(world)?;
+        let server = format!("-h 127.0.0.1 -p {}", postgres.port());
+        let psql = postgres.programs().join("psql").display().to_string();
+        let log = world.fresh_path("lapi.log");
+        let palisade = format!("{} -c {}", tools::ours("palisade")?.display(), lapi.config());
+        let programs = [
+            ("palisade", palisade),
+            ("palisade-lapi", tools::ours("palisade-lapi")?.display().to_string()),
+            ("psql", psql),
+            // The journal of this world.
+            ("journalctl", format!("cat {} #", log.display())),
+        ];
+        let mut shell = Shell::new(world, &lapi.host, &programs)?;
+        shell.replaced = vec![
+            // Its superuser has the page's name already.
+            ("sudo -u postgres psql", format!("psql {server} -U palisade -d postgres")),
+            ("ROLE palisade", "ROLE fleet".to_owned()),
+            ("DATABASE palisade OWNER palisade", "DATABASE fleet OWNER fleet".to_owned()),
+            ("-h db.internal -U palisade palisade", format!("{server} -U fleet fleet")),
+            ("/etc/crowdsec/config.yaml", lapi.config()),
+            // Without a balancer in front.
+            ("http://proxy:8080", "http://127.0.0.1:8080".to_owned()),
+            ("sudo systemctl enable --now palisade-lapi", "true".to_owned()),
+        ];
+        shell.succeed(&block(PAGE, "sh", "CREATE ROLE")?)?;
+        let database = block(PAGE, "yaml", "max_open_conns")?
+            .replace("host: db.internal\n", "host: 127.0.0.1\n")
+            .replace("port: 5432", &format!("port: {}", postgres.port()))
+            .replace("user: palisade", "user: fleet")
+            .replace("db_name: palisade", "db_name: fleet")
+            .replace("sslmode: require", "sslmode: disable")
+            .replace("$DB_PASSWORD", "secret");
+        let local = lapi.etc.join("config.yaml.local");
+        fs::write(&local, fs::read_to_string(&local)? + &database)?;
+        shell.succeed(&block(PAGE, "sh", "palisade-lapi -c")?)?;
+        lapi.start(world)?;
+        shell.succeed(&block(PAGE, "sh", "bouncers add fleet")?)?;
+        assert!(shell.succeed(&block(PAGE, "sh", "http://proxy:8080")?)?.starts_with("200\n"));
+        eventually("this LAPI runs the jobs", || {
+            fs::write(&log, lapi.log())?;
+            Ok::<_, Failure>(lapi.log().contains("runs retention"))
+        })?;
+        let printed = shell.succeed(&block(PAGE, "sh", "pg_stat_activity")?)?;
+        for phrase in ["palisade_lapi_database_up 1", "this LAPI runs retention", "commit_no", "127.0.0.1"] {
+            assert!(printed.contains(phrase), "{phrase} in {printed}");
         }
         Ok(())
     })

@@ -4,13 +4,15 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use palisade_e2e::documented::blocks;
 use palisade_e2e::tools::ToolOutput;
 use palisade_e2e::{
     Access, Config, Doing as _, Failure, Firewall, Host, HttpClient, Implementation, LogProcessor, Make,
-    Outcome, Process, World, eventually, story, tools,
+    Outcome, Process, Signal, World, eventually, story, tools,
 };
 use serde_json::Value;
 
+const PAGE: &str = "docs/multi-server.md";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// The LAPI host: the packaged files, in a folder of the story.
@@ -54,6 +56,12 @@ impl Central {
         self.host.run(|| tools::run(&mut command, ""))
     }
 
+    /// The command of the page's line that contains `phrase`, on this host.
+    fn as_on_the_page(&self, phrase: &str) -> Outcome<ToolOutput> {
+        let words = words(phrase, "")?;
+        self.palisade(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     fn launch(&self, world: &World) -> Outcome<Process> {
         let mut command = tools::command(tools::ours("palisade-lapi")?)?;
         command.arg("-c").arg(self.config());
@@ -84,10 +92,41 @@ impl Central {
         Ok(())
     }
 
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// Ends it, as the service manager does.
+    pub(crate) fn stop(&mut self) -> Outcome {
+        let mut process = self.process.take().doing("the LAPI is running")?;
+        process.signal(Signal::TERM)?;
+        process.end().map(drop)
+    }
+
     /// `machines list -o json` or `bouncers list -o json`.
     pub(crate) fn list(&self, what: &str) -> Outcome<Vec<Value>> {
         Ok(serde_json::from_str(&self.palisade(&[what, "list", "-o", "json"])?.into_stdout()?)?)
     }
+}
+
+/// The words behind `palisade` or `cscli` in the line of the page that contains `phrase`, with this world's names.
+fn words(phrase: &str, url: &str) -> Outcome<Vec<String>> {
+    let blocks = blocks(PAGE, "sh")?;
+    let mut lines = blocks.iter().flat_map(|block| block.lines());
+    let line = lines.find(|line| line.contains(phrase)).doing(format_args!("{PAGE} has {phrase}"))?;
+    let line =
+        line.split(" #").next().unwrap_or(line).replace("http://LAPI:8080", url).replace("TOKEN", TOKEN);
+    let line = line.replace("192.0.2.7", "198.51.100.77");
+    let mut words = Vec::new();
+    // Text in quotes is one word.
+    for (index, part) in line.split('"').enumerate() {
+        match index % 2 {
+            0 => words.extend(part.split_whitespace().map(str::to_owned)),
+            _ => words.push(part.to_owned()),
+        }
+    }
+    Ok(words.split_off(2))
 }
 
 /// Every file below a folder, with its content.
@@ -142,11 +181,17 @@ fn the_log_processors(world: &World, lapi: &Central, url: &str) -> Outcome<Vec<L
         words.extend(token);
         host.tool(make, &words)
     };
+    let as_on_the_page = |host: &LogProcessor, make: Make, phrase: &str| -> Outcome<ToolOutput> {
+        let file = host.credentials().display().to_string();
+        let words = words(phrase, url)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).chain(["-f", &file]).collect();
+        host.tool(make, &words)
+    };
     let said = register(&web_1, Make::Ours, "web-1", &["--token", &TOKEN.replace('0', "1")])?;
     assert!(said.code == 1 && said.has("invalid token for auto registration"), "{said:?}");
     let said = register(&web_1, Make::Ours, "web-1", &["--token", "short"])?;
     assert!(said.code == 1 && said.has("should be at least 32 chars long"), "{said:?}");
-    let said = register(&web_1, Make::Ours, "web-1", &["--token", TOKEN])?;
+    let said = as_on_the_page(&web_1, Make::Ours, "--machine web-1")?;
     assert!(said.code == 0 && said.has("Successfully registered to Local API"), "{said:?}");
     // It is let in at once: CrowdSec starts, and cscli agrees.
     let said = web_1.tool(Make::Stock, &["lapi", "status"])?;
@@ -159,19 +204,19 @@ fn the_log_processors(world: &World, lapi: &Central, url: &str) -> Outcome<Vec<L
     let said = register(&web_2, Make::Ours, "web-2", &["--token", TOKEN])?;
     assert!(said.code == 1 && said.has("IP not in allowed range for auto registration"), "{said:?}");
     // Without a token it waits.
-    let said = register(&web_2, Make::Stock, "web-2", &[])?;
+    let said = as_on_the_page(&web_2, Make::Stock, "--machine web-2")?;
     assert_eq!(said.code, 0, "{said:?}");
     let said = web_2.tool(Make::Stock, &["lapi", "status"])?;
     assert!(said.code != 0 && said.has("not validated"), "{said:?}");
     let waiting = lapi.list("machines")?;
     let row = waiting.iter().find(|row| row["machineId"] == "web-2").doing("web-2 is listed")?;
     assert!(row.get("isValidated").is_none_or(|validated| validated == false), "{row:#}");
-    let said = lapi.palisade(&["machines", "validate", "web-2"])?;
+    let said = lapi.as_on_the_page("machines validate web-2")?;
     assert!(said.code == 0 && said.has("machine 'web-2' validated successfully"), "{said:?}");
     web_2.start(world)?;
 
     eventually("machines are listed with all that is known of them", || {
-        let shown = lapi.palisade(&["machines", "list"])?.into_stdout()?;
+        let shown = lapi.as_on_the_page("machines list")?.into_stdout()?;
         let missing = [
             "web-1",
             "203.0.113.9",
@@ -191,7 +236,7 @@ fn the_log_processors(world: &World, lapi: &Central, url: &str) -> Outcome<Vec<L
 
 /// 3. The bouncers: two hosts, one key.
 fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogProcessor]) -> Outcome {
-    let said = lapi.palisade(&["bouncers", "add", "gate"])?;
+    let said = lapi.as_on_the_page("bouncers add gate")?;
     assert!(said.code == 0 && said.out.contains("API key for 'gate':"), "{said:?}");
     let key = said.out.lines().find_map(|line| line.strip_prefix("   ")).map(str::trim);
     let key = key.filter(|key| key.len() == 43).doing(format_args!("no key in {said:?}"))?.to_owned();
@@ -225,27 +270,19 @@ fn the_bouncers(world: &World, lapi: &Central, url: &str, watchers: &mut [LogPro
         Ok(names)
     };
     eventually("both firewalls are listed", || Ok(listed(lapi)?.len() == 2))?;
+    assert!(lapi.as_on_the_page("bouncers list")?.into_stdout()?.contains("gate"));
     let names = listed(lapi)?;
     // The first one has the plain name.
     assert_eq!(names.len(), 2, "{names:?}");
     assert_eq!(names[0], "gate");
     assert!(["gate@198.18.1.10", "gate@198.18.2.10"].contains(&names[1].as_str()), "{names:?}");
 
-    let said = lapi.palisade(&[
-        "decisions",
-        "add",
-        "--ip",
-        "198.51.100.77",
-        "--duration",
-        "4h",
-        "--reason",
-        "by hand",
-    ])?;
+    let said = lapi.as_on_the_page("decisions add")?;
     assert!(said.code == 0 && said.has("Decision successfully added"), "{said:?}");
     eventually("both firewalls block", shut)?;
-    let shown = lapi.palisade(&["decisions", "list"])?.into_stdout()?;
+    let shown = lapi.as_on_the_page("decisions list")?.into_stdout()?;
     assert!(shown.contains("Ip:198.51.100.77") && shown.contains("by hand"), "{shown}");
-    let said = lapi.palisade(&["decisions", "delete", "--ip", "198.51.100.77"])?;
+    let said = lapi.as_on_the_page("decisions delete")?;
     assert!(said.code == 0 && said.has("1 decision(s) deleted"), "{said:?}");
     eventually("both firewalls are open again", open)?;
 

@@ -5,11 +5,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use palisade_e2e::documented::{blocks, repository};
 use palisade_e2e::{
     Doing as _, Failure, Host, LogProcessor, Make, Outcome, Process, World, eventually, story, tools,
 };
 
-use crate::documented_commands::{Terminal, blocks, repository};
+use crate::documented_commands::Terminal;
 use crate::guide::Central;
 
 const PAGE: &str = "docs/multi-server.md";
@@ -107,11 +108,15 @@ fn a_newcomer_follows_the_section_on_certificates() -> Outcome {
             })
             .collect();
         fs::write(&own, format!("{text}ca_cert_path: {etc}/tls/ca.pem\n"))?;
-        let tested = terminal.run("sudo palisade-lapi -c /etc/crowdsec/config.yaml -t")?;
+        let starts = block("sh", "systemctl restart palisade-lapi")?;
+        let [tests, _, asks] = starts.lines().collect::<Vec<_>>()[..] else {
+            return Err(Failure::new(format!("not three commands: {starts}")));
+        };
+        let tested = terminal.run(tests)?;
         assert_eq!(tested.code, 0, "{tested:?}");
         drop(terminal);
         lapi.start_listening(world)?;
-        let said = lapi.palisade(&["lapi", "status"])?;
+        let said = Terminal::new(world, &lapi)?.run(asks)?;
         assert!(said.code == 0 && said.has("You can successfully interact with Local API"), "{said:?}");
 
         // CrowdSec's own log processor and tool, with the page's file.

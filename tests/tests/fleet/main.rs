@@ -1,5 +1,6 @@
 //! Several hosts, LAPIs and log processors together.
 
+mod backup;
 mod demonstration;
 mod documented_commands;
 mod guide;
@@ -9,6 +10,7 @@ mod identity;
 mod lapi_drift;
 mod lapi_faults;
 mod lapi_killed;
+mod mixed;
 mod network_trouble;
 mod permissions;
 mod recorder;

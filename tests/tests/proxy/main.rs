@@ -5,6 +5,7 @@ mod acme;
 mod basics;
 mod browser;
 mod client_addresses;
+mod commands;
 mod decisions;
 mod differential;
 mod restarts;

@@ -162,13 +162,11 @@ pub struct ConfigFile {
     /// address such as `CF-Connecting-IP`.
     ///
     /// - default: `X-Forwarded-For`
-    /// - with: `trusted_proxies: [10.0.0.0/8]`
     /// - example: `CF-Connecting-IP`
     pub client_address_header: Option<String>,
     /// Whether that header has a list or one address.
     ///
     /// - default: as usual for the header
-    /// - with: `trusted_proxies: [10.0.0.0/8]`
     /// - example: `single`
     pub client_address_form: Option<AddressForm>,
     /// Instead of naming proxies: the client is the n-th entry from the right.
