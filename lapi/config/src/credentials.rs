@@ -13,26 +13,44 @@ use serde::Deserialize;
 use crate::config::unknown;
 
 /// All keys of the file. Any other key is an error.
-pub(crate) const CREDENTIALS_KEYS: &[&str] =
+pub const CREDENTIALS_KEYS: &[&str] =
     &["url", "login", "password", "ca_cert_path", "cert_path", "key_path", "papi_url"];
 
 /// A machine's LAPI and credentials, as written; empty values are absent.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Credentials {
-    /// Base URL, or the path of a unix socket.
+    /// The LAPI: its root URL without `/v1`, or the path of a unix socket.
+    ///
+    /// - example: `http://127.0.0.1:8080/`
     pub url: Option<String>,
-    /// Machine name.
+    /// The machine's name.
+    ///
+    /// - example: `web-1`
     pub login: Option<String>,
-    /// Its password.
+    /// Its password. Not together with a certificate.
+    ///
+    /// - example: `PASSWORD`
     pub password: Option<String>,
-    /// The certificate authority of the LAPI.
+    /// Authorities (PEM) that are trusted besides the system's, for a LAPI with https.
+    ///
+    /// - default: the system's
+    /// - example: `/etc/crowdsec/tls/ca.pem`
     pub ca_cert_path: Option<PathBuf>,
-    /// Client certificate, instead of a password.
+    /// A client certificate (PEM), instead of a password; with `key_path`.
+    ///
+    /// - default: none
+    /// - example: `/etc/crowdsec/tls/web-1.pem`
     pub cert_path: Option<PathBuf>,
-    /// Its key.
+    /// Its key (PEM).
+    ///
+    /// - default: none
+    /// - example: `/etc/crowdsec/tls/web-1-key.pem`
     pub key_path: Option<PathBuf>,
-    /// The console's address; used only for the central service.
+    /// The console's address. Without effect yet.
+    ///
+    /// - default: none
+    /// - example: `https://papi.example.org/`
     pub papi_url: Option<String>,
 }
 

@@ -475,7 +475,7 @@ pub(crate) struct Cti {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Client {
-    /// The file with the credentials.
+    /// The file with the [credentials](credentials.md).
     ///
     /// - example: `/etc/crowdsec/local_api_credentials.yaml`
     pub credentials_path: Option<PathBuf>,
@@ -519,7 +519,7 @@ pub(crate) struct Server {
     /// - default: the daemon's
     /// - example: `crowdsec`
     pub listen_socket_group: Option<String>,
-    /// The profiles. Required where the LAPI runs.
+    /// The file with the [profiles](profiles.md). Required where the LAPI runs.
     ///
     /// - example: `/etc/crowdsec/profiles.yaml`
     pub profiles_path: Option<PathBuf>,

@@ -31,7 +31,7 @@ mod tests;
 
 pub use common::Output;
 pub use config::{Config, ConfigPaths, Plugins};
-pub use credentials::{Credentials, CredentialsError};
+pub use credentials::{CREDENTIALS_KEYS, Credentials, CredentialsError};
 pub use database::DbConfig;
 pub use file::CONFIG_KEYS;
 pub use inactive::InactiveFileError;

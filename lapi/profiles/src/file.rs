@@ -11,25 +11,85 @@ use crate::ProfilesError;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProfileFile {
+    /// The profile's name, in logs and in `palisade profiles test`.
+    ///
+    /// - default: `""`
+    /// - example: `ssh_for_a_day`
     pub(crate) name: Option<String>,
+    /// Log what each filter says.
+    ///
+    /// - default: `false`
+    /// - example: `true`
     pub(crate) debug: Option<bool>,
+    /// Conditions over `Alert` in CrowdSec's expression language. The profile matches when one of them is true;
+    /// each true one makes the decisions. A profile without filters never matches.
+    ///
+    /// - value: list of expressions
+    /// - default: `[]`
+    /// - example: `[Alert.Remediation == true && Alert.GetScope() == "Ip"]`
     pub(crate) filters: Option<Vec<Spanned<String>>>,
+    /// The decisions that a matching profile makes.
     pub(crate) decisions: Option<Vec<Spanned<Template>>>,
+    /// An expression that gives the duration of the decisions; when it fails, `duration` is used.
+    ///
+    /// - value: expression
+    /// - default: none
+    /// - example: `Sprintf("%dh", (GetDecisionsCount(Alert.GetValue()) + 1) * 4)`
     pub(crate) duration_expr: Option<Spanned<String>>,
+    /// Names of notifications. Without effect yet, with a warning: nothing is sent.
+    ///
+    /// - default: `[]`
+    /// - example: `[slack_default]`
     pub(crate) notifications: Option<Vec<String>>,
+    /// Whether further profiles are looked at when this one has matched and made decisions.
+    ///
+    /// - words: `continue`, `break`
+    /// - default: `continue`
+    /// - example: `break`
     pub(crate) on_success: Option<Spanned<String>>,
+    /// Accepted without effect, as by the stock server.
+    ///
+    /// - words: `continue`, `break`, `apply`
+    /// - default: none
+    /// - example: `continue`
     pub(crate) on_failure: Option<Spanned<String>>,
+    /// What follows when a filter fails: `continue` or `ignore` skips the profile, `apply` counts it as matched,
+    /// `break` ends the search. Other words are warned of.
+    ///
+    /// - value: `continue`, `ignore`, `apply` or `break`
+    /// - default: the alert is refused
+    /// - example: `continue`
     pub(crate) on_error: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Template {
+    /// The remediation. Required.
+    ///
+    /// - example: `ban`
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
+    /// How long it lasts.
+    ///
+    /// - value: duration
+    /// - default: `4h`
+    /// - example: `7d`
     pub(crate) duration: Option<Spanned<String>>,
+    /// The scope, instead of the alert's.
+    ///
+    /// - default: that of the alert
+    /// - example: `Range`
     pub(crate) scope: Option<String>,
+    /// Appended to the origin, which becomes `crowdsec/` and this text.
+    ///
+    /// - default: none: the origin is `crowdsec`
+    /// - example: `honeypot`
     pub(crate) origin: Option<String>,
+    /// Make decisions that bouncers are not sent.
+    ///
+    /// - default: `false`
+    /// - example: `true`
     pub(crate) simulated: Option<bool>,
     // Fields of a decision without meaning here; the reference accepts them too.
     #[serde(rename = "id")]

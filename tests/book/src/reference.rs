@@ -163,8 +163,14 @@ fn anchor(shown: &str) -> String {
 
 fn sections(part: &Part, explained: &mut BTreeMap<String, String>) -> Vec<Section> {
     let mut found = Vec::new();
-    let at = if part.block.is_empty() { String::new() } else { part.block.to_owned() };
-    collect(&part.types, part.root, &at, &at, Doc::default(), explained, &mut found);
+    // A block at the top level explains those of its type that are deeper in the file.
+    for key in part.types.blocks.get(part.root).map(|(_, keys)| keys).into_iter().flatten() {
+        if let Kind::Block { name, is_list } = &key.kind {
+            let list = if *is_list { "[]" } else { "" };
+            explained.entry(name.clone()).or_insert_with(|| format!("{}{list}", key.name));
+        }
+    }
+    collect(&part.types, part.root, "", "", Doc::default(), explained, &mut found);
     found
 }
 
@@ -191,8 +197,8 @@ fn collect(
             }
         })
         .collect();
-    let same_as = explained.get(name).cloned();
-    explained.entry(name.to_owned()).or_insert_with(|| shown.to_owned());
+    let first = explained.entry(name.to_owned()).or_insert_with(|| shown.to_owned());
+    let same_as = Some(first.clone()).filter(|first| first != shown);
     let blocks: Vec<Placed> =
         keys.iter().filter(|placed| matches!(placed.key.kind, Kind::Block { .. })).cloned().collect();
     let is_repeated = same_as.is_some();

@@ -22,6 +22,9 @@ use serde_json::{Value, json};
 #[derive(Debug, PartialEq)]
 enum Effect {
     Lapi(Box<palisade_lapi_config::Config>),
+    Credentials(Box<palisade_lapi_config::Credentials>),
+    /// As they are shown: compiled conditions are not compared otherwise.
+    Profiles(String),
     Firewall(Box<(palisade_firewall::config::Config, Common)>),
     Proxy(Box<(palisade_proxy::config::Config, Common)>),
     Webhook(Box<(palisade_webhook::config::Config, Common)>),
@@ -58,6 +61,16 @@ fn effect(program: &str, file: &Value) -> Result<Effect, String> {
         "firewall" => Effect::Firewall(Box::new(bouncer::<Firewall>(&text)?)),
         "proxy" => Effect::Proxy(Box::new(bouncer::<Proxy>(&text)?)),
         "webhook" => Effect::Webhook(Box::new(bouncer::<Webhook>(&text)?)),
+        "profiles" => {
+            let profiles = palisade_profiles::Profiles::parse(&text, "/etc/profiles.yaml");
+            Effect::Profiles(format!("{:?}", profiles.map_err(|error| error.to_string())?))
+        }
+        "credentials" => {
+            let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+            std::fs::write(file.path(), text).map_err(|error| error.to_string())?;
+            let read = palisade_lapi_config::Credentials::load(file.path());
+            Effect::Credentials(Box::new(read.map_err(|error| error.to_string())?))
+        }
         _ => {
             let config = palisade_lapi_config::Config::from_text(Path::new("/etc/config.yaml"), &text);
             let mut config = config.map_err(|error| error.to_string())?;
@@ -131,6 +144,11 @@ fn base(program: &str, key: &str) -> Value {
             }),
             ("", lapi),
         ],
+        "profiles" => vec![
+            ("filters", json!({"decisions": [{"type": "ban"}]})),
+            ("", json!({"filters": ["true"], "decisions": [{"type": "ban"}]})),
+        ],
+        "credentials" => vec![("", json!({"url": "http://127.0.0.1:1/"}))],
         "firewall" => vec![("", bouncer(json!({"mode": "nftables"})))],
         "proxy" => vec![
             ("captcha.provider", proxy(json!({"captcha": {"site_key": "s", "secret_key": "k"}}))),
@@ -263,7 +281,10 @@ fn remove_alternatives(file: &mut Value, placed: &Placed) {
     let path = |other: &str| if block.is_empty() { other.to_owned() } else { format!("{block}.{other}") };
     for (_, others) in others.iter().filter(|(key, _)| *key == name) {
         for other in *others {
-            put(file, &path(other), Some(Value::Null));
+            let pointer = format!("/{}", path(other).replace("[]", ".0").replace('.', "/"));
+            if let Some(value) = file.pointer_mut(&pointer) {
+                *value = Value::Null;
+            }
         }
     }
     let last = block.rsplit('.').next().unwrap_or(block);
@@ -363,6 +384,17 @@ fn a_page_has_the_keys_that_its_program_accepts() {
             component.name
         );
     }
+}
+
+#[test]
+fn unknown_keys_are_errors() {
+    for component in components() {
+        let mut file = base(component.name, "");
+        file["no_such_key"] = json!(1);
+        assert!(effect(component.name, &file).is_err(), "{}", component.name);
+    }
+    let profile = json!({"filters": ["true"], "decisions": [{"type": "ban", "no_such_key": 1}]});
+    assert!(effect("profiles", &profile).is_err());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use palisade_bouncer::settings::LAPI_KEYS;
 use palisade_daemon::logs::LOG_KEYS;
 use palisade_daemon::metrics::PROMETHEUS_KEYS;
 use palisade_firewall::config::FIREWALL_KEYS;
-use palisade_lapi_config::CONFIG_KEYS;
+use palisade_lapi_config::{CONFIG_KEYS, CREDENTIALS_KEYS};
 use palisade_proxy::config::PROXY_KEYS;
 use palisade_webhook::config::WEBHOOK_KEYS;
 
@@ -19,8 +19,6 @@ pub struct Part {
     pub introduction: &'static str,
     /// The type, and where it and the types of its blocks are.
     pub root: &'static str,
-    /// The block that the type reads; empty for the top level.
-    pub block: &'static str,
     /// All types.
     pub types: Types,
 }
@@ -48,21 +46,18 @@ fn of_all_bouncers() -> Vec<Part> {
             title: "The LAPI",
             introduction: "Where decisions come from. The same for every bouncer.",
             root: "LapiFile",
-            block: "",
             types: Types::of(&["bouncers/common/src/settings.rs"]),
         },
         Part {
             title: "Logs",
             introduction: "The program's log. The same for every bouncer.",
             root: "LogKeys",
-            block: "",
             types: Types::of(&["common/daemon/src/logs/keys.rs"]),
         },
         Part {
             title: "Metrics and strictness",
             introduction: "The same for every bouncer.",
             root: "CommonKeys",
-            block: "",
             types: Types::of(&["bouncers/common/src/run/load.rs", "common/daemon/src/metrics/keys.rs"]),
         },
     ]
@@ -95,12 +90,37 @@ pub fn components() -> Vec<Component> {
                 title: "Keys",
                 introduction: "",
                 root: "File",
-                block: "",
                 types: Types::of(&["lapi/config/src/file.rs"]),
             }],
             known: CONFIG_KEYS.to_vec(),
             unread: "These keys of CrowdSec's `config.yaml` are for its log processor and its other programs. They are \
                      accepted, so that one file serves all, and not read:",
+        },
+        Component {
+            name: "profiles",
+            title: "Keys of profiles.yaml",
+            introduction: PROFILES,
+            parts: vec![Part {
+                title: "A profile",
+                introduction: "",
+                root: "ProfileFile",
+                types: Types::of(&["lapi/profiles/src/file.rs"]),
+            }],
+            known: PROFILE_KEYS.to_vec(),
+            unread: "",
+        },
+        Component {
+            name: "credentials",
+            title: "Keys of local_api_credentials.yaml",
+            introduction: CREDENTIALS,
+            parts: vec![Part {
+                title: "Keys",
+                introduction: "",
+                root: "Credentials",
+                types: Types::of(&["lapi/config/src/credentials.rs"]),
+            }],
+            known: CREDENTIALS_KEYS.to_vec(),
+            unread: "",
         },
         bouncer(
             "firewall",
@@ -110,7 +130,6 @@ pub fn components() -> Vec<Component> {
                 title: "The firewall",
                 introduction: "",
                 root: "ConfigFile",
-                block: "",
                 types: Types::of(&["bouncers/firewall/src/config/file.rs"]),
             },
             FIREWALL_KEYS,
@@ -123,7 +142,6 @@ pub fn components() -> Vec<Component> {
                 title: "The proxy",
                 introduction: "",
                 root: "ConfigFile",
-                block: "",
                 types: Types::of(&[
                     "bouncers/proxy/src/config/file.rs",
                     "bouncers/proxy/src/config.rs",
@@ -140,7 +158,6 @@ pub fn components() -> Vec<Component> {
                 title: "Endpoints and lists",
                 introduction: "",
                 root: "ConfigFile",
-                block: "",
                 types: Types::of(&[
                     "bouncers/webhook/src/config/file.rs",
                     "bouncers/webhook/src/config.rs",
@@ -151,6 +168,48 @@ pub fn components() -> Vec<Component> {
         ),
     ]
 }
+
+/// The type refuses all others, which a test tries.
+const PROFILE_KEYS: &[&str] = &[
+    "name",
+    "debug",
+    "filters",
+    "decisions.type",
+    "decisions.duration",
+    "decisions.scope",
+    "decisions.origin",
+    "decisions.simulated",
+    "decisions.id",
+    "decisions.scenario",
+    "decisions.until",
+    "decisions.uuid",
+    "decisions.value",
+    "duration_expr",
+    "notifications",
+    "on_success",
+    "on_failure",
+    "on_error",
+];
+
+const PROFILES: &str = concat!(
+    "`palisade-lapi` reads `/etc/crowdsec/profiles.yaml`, CrowdSec's own file: which alert becomes which decisions. It has \
+     one document for each profile, separated by `---`; they are looked at from top to bottom. The documents of \
+     `profiles.yaml.local` come before them. An unknown key is an error. `palisade profiles test` shows what an alert \
+     results in, and why.\n\n",
+    "The smallest file:\n\n",
+    "```yaml\nname: default\nfilters: [\"Alert.Remediation == true\"]\ndecisions: [{type: ban, duration: 4h}]\n\
+     on_success: break\n```"
+);
+
+const CREDENTIALS: &str = concat!(
+    "The command `palisade`, and CrowdSec's log processor, log in to a LAPI with this file \
+     (`api.client.credentials_path` in [`config.yaml`](lapi.md#apiclientcredentials_path)). An unknown key is an error. It \
+     holds a secret: mode 0600.\n\n",
+    "A second file with `.local` appended to the name is laid over the first, key by key, and `$NAME` and `${NAME}` in \
+     values are replaced from the environment.\n\n",
+    "The smallest file:\n\n",
+    "```yaml\nurl: http://127.0.0.1:8080/\nlogin: web-1\npassword: PASSWORD\n```"
+);
 
 const LAPI: &str = concat!(
     "`palisade-lapi` and `palisade` read `/etc/crowdsec/config.yaml`, CrowdSec's own file. A key that neither program knows \

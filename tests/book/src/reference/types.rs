@@ -110,7 +110,7 @@ impl Types {
     fn kind(&self, of: &Type) -> Kind {
         let (name, inner) = parts(of);
         match (name.as_str(), inner.as_slice()) {
-            ("Option", [inner]) => self.kind(inner),
+            ("Option" | "Spanned", [inner]) => self.kind(inner),
             ("Vec", [inner]) => match self.kind(inner) {
                 Kind::Block { name, .. } => Kind::Block { name, is_list: true },
                 Kind::Value(value) => Kind::Value(format!("list of {value}s")),
