@@ -1,9 +1,10 @@
-//! `docs/mixed.md`: a stock bouncer at our LAPI, our bouncer at a stock LAPI, with the page's own commands.
+//! `docs/mixed.md`: a stock bouncer at our LAPI, our bouncer at a stock LAPI, with the page's own commands; and decisions
+//! that are taken along as `docs/moving-over.md` says.
 
-use palisade_e2e::documented::block;
+use palisade_e2e::documented::{Shell, block};
 use palisade_e2e::{
-    Access, Config, Doing as _, Firewall, Implementation, Lapi, Make, Outcome, World, eventually, story,
-    tools,
+    Access, Config, Doing as _, Failure, Firewall, Implementation, Lapi, Make, Outcome, World, eventually,
+    story, tools,
 };
 use serde_json::json;
 
@@ -47,5 +48,30 @@ fn our_bouncer_follows_a_stock_lapi() -> Outcome {
     story(|world| {
         let lapi = Lapi::start_open(world, Make::Stock, &json!({}))?;
         follows(&lapi, Make::Stock, "cscli bouncers add gate", &Implementation::under_test()?, world)
+    })
+}
+
+#[test]
+fn decisions_are_taken_along() -> Outcome {
+    story(|world| {
+        let lines = block("docs/moving-over.md", "sh", "cscli decisions list")?;
+        let [saves, imports] = lines.lines().collect::<Vec<_>>()[..] else {
+            return Err(Failure::new(format!("not two commands: {lines}")));
+        };
+        let stock = Lapi::start(world, Make::Stock)?;
+        for address in ["192.0.2.7", "198.51.100.0/24"] {
+            stock.ban(address)?;
+        }
+        let ours = Lapi::start(world, Make::Ours)?;
+        let tool = |lapi: &Lapi, make: Make| -> Outcome<String> {
+            Ok(format!("{} -c {}", make.admin()?.display(), lapi.config().display()))
+        };
+        let programs = [("cscli", tool(&stock, Make::Stock)?), ("palisade", tool(&ours, Make::Ours)?)];
+        let shell = Shell::new(world, &world.router, &programs)?;
+        shell.succeed(saves)?;
+        shell.succeed(imports)?;
+        let listed = ours.admin(&["decisions", "list", "-o", "json"])?;
+        assert!(listed.contains("192.0.2.7") && listed.contains("198.51.100.0/24"), "{listed}");
+        Ok(())
     })
 }
