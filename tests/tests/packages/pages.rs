@@ -49,7 +49,13 @@ fn first_steps_and_daily_commands() -> Outcome {
     }
     let printed = run(&host, "/root", &block("docs/troubleshooting.md", "sh", "-t")?)?;
     assert_eq!(printed.matches("config is valid").count(), 2, "{printed}");
-    run(&host, "/root", &block("docs/firewall.md", "sh", "palisade-firewall explain")?)?;
+    let commands = block("docs/firewall.md", "sh", "palisade-firewall explain")?;
+    let (stopped, running): (Vec<_>, Vec<_>) =
+        commands.lines().partition(|line| line.contains("after a stop"));
+    run(&host, "/root", &running.join("\n"))?;
+    host.sh("systemctl stop palisade-firewall")?;
+    run(&host, "/root", &stopped.join("\n"))?;
+    host.sh("systemctl start palisade-firewall")?;
     run(&host, "/root", &block("docs/upgrade.md", "sh", "dpkg -i")?)?;
     run(&host, "/root", &block("docs/install.md", "sh", "dpkg -i")?)?;
     let removal = "dpkg -P palisade-firewall palisade-lapi";
