@@ -70,7 +70,7 @@ const COMMANDS: &[(&str, &str, How)] = &[
     ("docs/operations.md", "palisade lapi status", FIRST_STEPS),
     ("docs/operations.md", "palisade-firewall status", FIRST_STEPS),
     ("docs/proxy-decisions.md", "palisade-proxy explain", Run(PROXY, "the_commands_of_the_pages_run")),
-    ("docs/proxy-tls.md", "openssl ocsp", NotRun("asks the OCSP responder of a public authority")),
+    ("docs/proxy-tls.md", "openssl ocsp", Run(PROXY, "the_command_for_ocsp_fetches_a_response")),
     ("docs/proxy.md", "# serves", Run(PROXY, "the_commands_of_the_pages_run")),
     ("docs/proxy.md", "palisade-proxy.sysusers", BY_HAND),
     ("docs/proxy.md", "palisade-proxy explain", Run(PROXY, "the_commands_of_the_pages_run")),

@@ -1,4 +1,4 @@
-//! The commands of `docs/proxy.md` and `docs/proxy-decisions.md`, as they are printed there.
+//! The commands of `docs/proxy.md`, `docs/proxy-decisions.md` and `docs/proxy-tls.md`, as they are printed there.
 
 use palisade_e2e::documented::{Shell, block};
 use palisade_e2e::{Failure, Lapi, Make, Outcome, eventually, story, tools};
@@ -37,6 +37,36 @@ fn the_commands_of_the_pages_run() -> Outcome {
                 assert!(!is_about_the_ban || said.contains("ban"), "{line}: {said}");
             }
         }
+        Ok(())
+    })
+}
+
+/// An authority in `chain.pem`, a certificate of it in `cert.pem`, and what its OCSP responder answers from.
+const AUTHORITY: &str = r#"
+key='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+openssl req -x509 $key -keyout ca.key -out chain.pem -subj /CN=authority -days 2 2>log
+openssl req $key -keyout cert.key -out cert.csr -subj /CN=shop.example.org 2>log
+echo "authorityInfoAccess=OCSP;URI:http://127.0.0.1:$PORT" >extensions
+openssl x509 -req -in cert.csr -CA chain.pem -CAkey ca.key -set_serial 0x1001 -days 1 -extfile extensions -out cert.pem 2>log
+printf 'V\t%s\t\t1001\tunknown\t/CN=shop.example.org\n' "$(date -u -d '+1 day' +%y%m%d%H%M%SZ)" >index
+"#;
+
+#[test]
+fn the_command_for_ocsp_fetches_a_response() -> Outcome {
+    story(|world| {
+        let mut shell = Shell::new(world, &world.router, &[])?;
+        let port = world.router.free_port()?;
+        shell.variables.push(("PORT".to_owned(), port.to_string()));
+        // The system's authorities.
+        let trusted = shell.folder.join("chain.pem").display().to_string();
+        shell.variables.push(("SSL_CERT_FILE".to_owned(), trusted));
+        shell.succeed(AUTHORITY)?;
+        let responder = "exec openssl ocsp -index index -port $PORT -CA chain.pem -rsigner chain.pem -rkey ca.key -ndays 1";
+        let _responder = world.start(&world.router, "the responder", shell.command(responder)?)?;
+        let fetches = block("docs/proxy-tls.md", "sh", "openssl ocsp")?;
+        eventually("the response is fetched", || Ok::<_, Failure>(shell.run(&fetches)?.code == 0))?;
+        let shown = shell.succeed("openssl ocsp -respin ocsp.der -resp_text -noverify")?;
+        assert!(shown.contains("Cert Status: good"), "{shown}");
         Ok(())
     })
 }
