@@ -3,13 +3,16 @@
 //! The host has its own processes, mounts, network (loopback only), control groups and name; nothing of this machine is
 //! changed. Needs root: systemd manages control groups.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::host::Host;
 use crate::outcome::{Doing, Failure, Outcome};
 use crate::tools;
+use crate::veth;
 use crate::wait::{default_timeout, eventually, eventually_within};
 
 /// Mounts what a booting system expects and becomes its first process. `$1` is the root folder, `$2` the host's name.
@@ -104,6 +107,22 @@ impl FreshHost {
             Ok::<_, Failure>(matches!(state.trim(), "running" | "degraded"))
         })?;
         Ok(host)
+    }
+
+    /// Lays a cable to a visitor with the address 198.51.100.77. Returns the network of the host, and the visitor.
+    ///
+    /// # Errors
+    /// When it cannot be laid.
+    pub fn visitor(&self) -> Outcome<(Host, Host)> {
+        let (v4, v6) = (Ipv4Addr::new(198, 51, 100, 1), "2001:db8:b::1".parse()?);
+        let network = Host::of_process("fresh-host", self.first_process, v4, v6)?;
+        let visitor = veth::join(
+            &network,
+            "visitor",
+            Ipv4Addr::new(198, 51, 100, 77),
+            "2001:db8:b::77".parse::<Ipv6Addr>()?,
+        )?;
+        Ok((network, visitor))
     }
 
     /// A path on the host, as seen from here.

@@ -35,6 +35,12 @@ impl Host {
         Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), netns, v4, v6 }) })
     }
 
+    /// The network stack of a running process.
+    pub(crate) fn of_process(name: &str, process: u32, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome<Self> {
+        let netns = File::open(format!("/proc/{process}/ns/net")).doing("opening a network namespace")?;
+        Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), netns, v4, v6 }) })
+    }
+
     /// A new, empty network stack.
     pub(crate) fn new(name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Outcome<Self> {
         // A short-lived process creates the namespace; the open file then keeps it.

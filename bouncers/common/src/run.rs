@@ -72,6 +72,9 @@ pub fn run<B: Bouncer>(args: impl IntoIterator<Item = String>) -> ExitCode {
             finish(&logs, loaded.and_then(|loaded| test::<B>(&loaded, user.as_deref())))
         }
         Invocation::Command { config, overrides, typed } => {
+            if let Some(done) = B::command_without_config(&typed) {
+                return finish(&logs, done);
+            }
             let loaded = load::start::<B>(&config, overrides, &logs, load::Messages::ErrorsOnly);
             match loaded.and_then(|loaded| command::<B>(&loaded, &typed)) {
                 // What failed has been printed.
@@ -118,15 +121,21 @@ fn command<B: Bouncer>(loaded: &Loaded<B::Config>, typed: &Typed) -> anyhow::Res
         Some("check") if !argument().is_empty() => context.query().lookup(argument(), &mut io::stdout())?,
         Some("lookup") => context.query().lookup(argument(), &mut io::stdout())?,
         Some("status") => context.query().status(&mut io::stdout())?,
-        Some("check") => {
-            let config = loaded.document.path().display().to_string();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            return runtime.block_on(check::check(&config, &settings, &lapis, context.json()));
-        }
+        Some("check") => return check_lapis(&context),
         // The flag parser has refused every command that the program does not declare.
         _ => B::command(&context)?,
     }
     Ok(true)
+}
+
+/// Checks each LAPI as the command `check` does, and prints the steps; returns whether all went well.
+///
+/// # Errors
+/// When the steps cannot be printed.
+pub fn check_lapis<B: Bouncer>(context: &CommandContext<'_, B>) -> anyhow::Result<bool> {
+    let config = context.loaded.document.path().display().to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(check::check(&config, context.settings, context.lapis, context.json()))
 }
 
 fn finish(logs: &Logs, result: anyhow::Result<()>) -> ExitCode {

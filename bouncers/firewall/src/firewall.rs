@@ -22,6 +22,7 @@ use palisade_daemon::{Document, Problems};
 use tokio::sync::watch;
 use tracing::info;
 
+use crate::adopt::{ADOPT, REMOVE_RULES, adopt, remove_rules};
 use crate::config::{Config, ConfigFile, FIREWALL_KEYS, Mode};
 use crate::effect::effect;
 use crate::environment::{enforcer_config, local_network, protected};
@@ -47,7 +48,7 @@ impl Bouncer for Firewall {
             name: "palisade-firewall",
             about: "Keeps addresses banned by a CrowdSec LAPI out with nftables.",
             flags: PROGRAM_FLAGS,
-            commands: &[CHECK, LOOKUP, STATUS, EXPLAIN],
+            commands: &[CHECK, LOOKUP, STATUS, EXPLAIN, ADOPT, REMOVE_RULES],
         },
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: "crowdsec-firewall-bouncer",
@@ -105,7 +106,12 @@ impl Bouncer for Firewall {
     }
 
     fn command(context: &CommandContext<'_, Self>) -> anyhow::Result<()> {
-        // `explain` is the only command of its own.
+        match context.typed.command() {
+            Some("adopt") => return adopt(context),
+            Some("remove-rules") => return remove_rules(context),
+            // `explain`.
+            _ => {}
+        }
         let packet = parse(context.typed)?;
         let cache = context.query().decisions_on(&Subject::Address(packet.source));
         // Without a daemon the kernel is explained all the same.

@@ -57,6 +57,23 @@ impl Kernel {
         managed.map(|(ip, family)| Found::read(&mut self.socket, ip, &family.table)).collect()
     }
 
+    /// How many elements the managed tables of a configuration hold, whoever made them.
+    pub(crate) fn count_elements(&mut self, config: &Config) -> Result<u64, NetlinkError> {
+        let mut count = 0;
+        for (ip, family) in config.families().filter(|(_, family)| !family.set_only) {
+            let (number, table) = (nfproto_of(ip), &family.table);
+            if self.socket.table(number, table)?.is_none() {
+                continue;
+            }
+            for set in self.socket.sets(number, table)? {
+                let interval = set.flags & flags::INTERVAL != 0;
+                let held = self.socket.elements(number, table, &set.name, interval, Reading::Rough);
+                count += held.map_or(0, |held| u64::try_from(held.len()).unwrap_or(u64::MAX));
+            }
+        }
+        Ok(count)
+    }
+
     /// Compares everything in the kernel's sets with everything wanted. `exempt` is sorted and disjoint. A rough
     /// reading may report some differences that do not exist.
     pub(crate) fn compare(

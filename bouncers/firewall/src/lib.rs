@@ -3,9 +3,11 @@
 //! ```text
 //!  palisade_bouncer::run ─► Firewall ─┬─► Enforcer ─┬─► nft       tables, chains, sets, rules
 //!     flags, config, LAPI             │             └─► netlink   elements, dumps, counters, notifications
+//!                                     ├─► adopt ──────► Enforcer (interim tables), systemctl
 //!                                     └─► explain ────► netlink, control socket
 //! ```
 
+mod adopt;
 mod capability;
 mod clause;
 mod commit;

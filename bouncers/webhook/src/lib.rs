@@ -11,6 +11,7 @@
 //! Each endpoint is a task of its own: what it holds is stored, and what it is sent is the difference between that
 //! and the current snapshot. [`Config`](config::Config) is the checked configuration.
 
+mod adopt;
 mod commands;
 pub mod config;
 pub mod delivery;

@@ -13,13 +13,14 @@ use palisade_bouncer::settings::read_secret;
 use palisade_cache::Snapshot;
 use palisade_client::LapiPool;
 use palisade_daemon::file_access::Unit;
-use palisade_daemon::flags::{Flag, Program};
+use palisade_daemon::flags::{Flag, Program, Typed};
 use palisade_daemon::{Document, Problems};
 use palisade_stream::{CacheHandle, now};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::adopt::{ADOPT, adopt};
 use crate::commands::{self, DEADLETTER, RENDER, RESUME, SNAPSHOT};
 use crate::config::stock_custom::{self, STOCK_CUSTOM, STOCK_CUSTOM_KEYS};
 use crate::config::stock_mirror::{self, STOCK_MIRROR_KEYS};
@@ -93,7 +94,7 @@ impl Bouncer for Webhook {
             name: NAME,
             about: "Delivers the decisions of a CrowdSec LAPI to HTTP endpoints and programs, and serves them as lists.",
             flags: FLAGS,
-            commands: &[CHECK, LOOKUP, STATUS, RENDER, RESUME, SNAPSHOT, DEADLETTER],
+            commands: &[CHECK, LOOKUP, STATUS, RENDER, RESUME, SNAPSHOT, DEADLETTER, ADOPT],
         },
         version: concat!("v", env!("CARGO_PKG_VERSION")),
         stock_name: NAME,
@@ -180,6 +181,11 @@ impl Bouncer for Webhook {
             Some(mirror) => Mirror::check(mirror).await,
             None => Ok(()),
         }
+    }
+
+    fn command_without_config(typed: &Typed) -> Option<anyhow::Result<()>> {
+        // Its `-c` is a file that the service does not read yet.
+        (typed.command() == Some(ADOPT.name)).then(|| adopt(typed))
     }
 
     fn command(context: &CommandContext<'_, Self>) -> anyhow::Result<()> {

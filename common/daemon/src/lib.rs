@@ -1,6 +1,7 @@
 //! The common parts of Palisade's daemons: configuration files, flags, listeners, logs, metrics,
 //! signals, readiness.
 
+pub mod adopt;
 mod config;
 pub mod file_access;
 pub mod flags;

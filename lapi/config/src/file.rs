@@ -155,8 +155,8 @@ pub(crate) struct Common {
     /// - default: `stdout`
     /// - example: `file`
     pub log_media: Option<String>,
-    /// The folder of `palisade-lapi.log` and of the access log `crowdsec_api.log`. The unit's user must be able to
-    /// write there.
+    /// The folder of `palisade-lapi.log` and of the access log `crowdsec_api.log`. Where the unit's user
+    /// cannot write there, lines go to standard error.
     ///
     /// - default: `/var/log/`
     /// - with: `log_media: file`

@@ -4,10 +4,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use palisade_daemon::{
     flags::{Flag, Program},
-    logs::{LogLevel, Logs},
+    logs::{AccessLog, LogConfig, LogError, LogLevel, LogTarget, Logs},
 };
 use palisade_lapi_config::Config;
 use tracing::{info, warn};
+
+use crate::adopt::{ADOPT, adopt};
 
 /// The version, as shown by `-version` and metrics.
 pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
@@ -36,7 +38,7 @@ pub const PROGRAM: Program = Program {
         Flag::switch("no-cs", "accepted: there is no log processor in here"),
         Flag::switch("no-capi", "accepted: the central service is not used"),
     ],
-    commands: &[],
+    commands: &[ADOPT],
 };
 
 /// What the command line asks for; the result of [`start_up`].
@@ -84,6 +86,12 @@ pub fn start_up<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Startup {
         print(&format!("version: {VERSION}\nPlatform: linux\nDatabases: sqlite, postgresql\n"));
         return Startup::Done(ExitCode::SUCCESS);
     }
+    if typed.command() == Some(ADOPT.name) {
+        return match adopt(&typed) {
+            Ok(()) => Startup::Done(ExitCode::SUCCESS),
+            Err(error) => failed(&logs, &format!("{error:#}")),
+        };
+    }
     let level = [
         ("trace", LogLevel::Trace),
         ("debug", LogLevel::Debug),
@@ -106,11 +114,42 @@ pub fn start_up<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Startup {
         let user = typed.value("user").map(str::to_owned);
         return Startup::Test { config: Box::new(config), user, logs };
     }
-    if let Err(error) = logs.configure(&config.logs) {
+    if let Err(error) = configure_logs(&logs, &config.logs) {
         return failed(&logs, &error.to_string());
     }
     log_loaded(&config);
     Startup::Daemon { config: Box::new(config), level, logs }
+}
+
+/// Sets up the log; where its file cannot be opened, on standard error.
+///
+/// CrowdSec's own configuration names `/var/log`, where the user of the packaged unit cannot write. Serving matters more
+/// than the place of the log, and the service manager keeps standard error.
+///
+/// # Errors
+///
+/// Standard error cannot be used either.
+pub fn configure_logs(logs: &Logs, config: &LogConfig) -> Result<(), LogError> {
+    let Err(error) = logs.configure(config) else { return Ok(()) };
+    logs.configure(&on_standard_error(config))?;
+    warn!(error = &error as &dyn std::error::Error, "logging to standard error instead of a file");
+    Ok(())
+}
+
+/// As [`configure_logs`], of the access log.
+///
+/// # Errors
+///
+/// Standard error cannot be used either.
+pub fn configure_access_log(access: &AccessLog, config: &LogConfig) -> Result<(), LogError> {
+    let Err(error) = access.configure(config) else { return Ok(()) };
+    access.configure(&on_standard_error(config))?;
+    warn!(error = &error as &dyn std::error::Error, "logging requests to standard error instead of a file");
+    Ok(())
+}
+
+fn on_standard_error(config: &LogConfig) -> LogConfig {
+    LogConfig { target: LogTarget::Stderr, ..config.clone() }
 }
 
 /// Logs which files were loaded, and their warnings.

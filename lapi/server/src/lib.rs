@@ -9,6 +9,7 @@
 //! what goes on beside the requests.
 
 mod about;
+mod adopt;
 mod auth;
 mod background;
 mod body;

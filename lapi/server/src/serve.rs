@@ -30,6 +30,7 @@ use files::{Files, enabled};
 use crate::{
     auth::Authenticator,
     background,
+    cli::configure_access_log,
     metrics::LapiMetrics,
     router::router,
     state::{Lapi, Setup},
@@ -64,9 +65,14 @@ impl Prepared {
 ///
 /// What would prevent the start.
 pub async fn check(config: &Config) -> anyhow::Result<()> {
-    config.logs.check()?;
-    if config.access_log.level >= LogLevel::Info {
-        config.access_log.check()?;
+    let is_on = config.access_log.level >= LogLevel::Info;
+    for log in [Some(&config.logs), is_on.then_some(&config.access_log)].into_iter().flatten() {
+        if let Err(error) = log.check() {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the start logs to standard error instead of a file"
+            );
+        }
     }
     let Prepared { server, database, .. } = Prepared::load(config, UnixMillis::now())?;
     if let Some(uri) = &server.listen_uri {
@@ -102,7 +108,7 @@ const OPENING: &str = "unable to create database client";
 /// What prevents the start.
 pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContext) -> anyhow::Result<()> {
     let access = AccessLog::start()?;
-    access.configure(&config.access_log)?;
+    configure_access_log(&access, &config.access_log)?;
     let clock = Clock::System;
     let Prepared { server, database, secret, files } = Prepared::load(&config, clock.now())?;
     let open_files = OpenFiles::raise();

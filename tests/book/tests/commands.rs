@@ -28,6 +28,8 @@ const FOLLOWS_THE_GUIDE: How = Run(GUIDE, "a_newcomer_follows_the_multi_server_g
 const CERTIFICATES: How = Run(GUIDE_TLS, "a_newcomer_follows_the_section_on_certificates");
 const SEVERAL: How = Run(FLEET, "commands_of_the_page_on_several_lapis_run");
 const PUSH: How = Run(FLEET, "commands_of_the_push_page_print_what_it_says");
+const ADOPT_LAPI: How =
+    Run("tests/tests/packages/adopt/lapi.rs", "the_local_api_of_crowdsec_is_taken_over_and_given_back");
 const ENGINE: How = NotRun(
     "needs a container engine or a cluster, of which there is none in the tests; containers.rs \
                             checks the files and variables, and the page says what was tried by hand",
@@ -56,6 +58,7 @@ const COMMANDS: &[(&str, &str, How)] = &[
     ("docs/mixed.md", "sudo palisade", Run(MIXED, "a_stock_bouncer_follows_our_lapi")),
     ("docs/mixed.md", "sudo cscli", Run(MIXED, "our_bouncer_follows_a_stock_lapi")),
     ("docs/moving-over.md", "cscli decisions list", Run(MIXED, "decisions_are_taken_along")),
+    ("docs/moving-over.md", "palisade-lapi adopt", ADOPT_LAPI),
     ("docs/moving-over.md", "systemctl", TAKEOVER),
     ("docs/multi-server.md", "cargo build", BY_HAND),
     ("docs/multi-server.md", "palisade-lapi.sysusers", BY_HAND),

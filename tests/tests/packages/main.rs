@@ -2,6 +2,7 @@
 //!
 //! They hold the programs of this build. A host of its own needs root; without it these tests are left out, and say so.
 
+mod adopt;
 mod deb;
 mod pages;
 mod rpm;

@@ -188,6 +188,11 @@ pub trait Bouncer: Send + Sync + Sized + 'static {
         ready(Ok(()))
     }
 
+    /// Runs a command of the program's own that needs no configuration; `None` for all others.
+    fn command_without_config(_typed: &Typed) -> Option<anyhow::Result<()>> {
+        None
+    }
+
     /// Runs a command of the program's own.
     ///
     /// # Errors

@@ -106,6 +106,10 @@ pub(super) fn start<B: Bouncer>(
     if messages != Messages::AsConfigured {
         loaded.logs.target = LogTarget::Stderr;
     }
+    if messages == Messages::ErrorsOnly && !overrides.verbose && !overrides.trace {
+        // Beside a command's answer only what went wrong.
+        loaded.logs.level = loaded.logs.level.min(LogLevel::Warn);
+    }
     if let Err(error) = logs.configure(&loaded.logs) {
         // Enforcing matters more than the place of the log; the service manager keeps standard error.
         loaded.logs.target = LogTarget::Stderr;

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use palisade_cache::Snapshot;
+use palisade_stream::{Freshness, channel_with};
+use tokio::sync::watch;
 
 use super::install::without;
 use super::{Enforcer, EnforcerConfig};
@@ -90,6 +92,26 @@ impl Enforcer {
                 self.retire(ip, family).await;
             }
         }
+    }
+
+    /// Removes everything of ours from the kernel, without a running enforcement.
+    ///
+    /// # Errors
+    /// What could not be removed. The other family is removed all the same.
+    pub async fn remove_rules(enforcer_config: EnforcerConfig) -> Result<(), EnforceError> {
+        let (_sender, receiver) = watch::channel(enforcer_config.clone());
+        // Nothing is enforced, so there are no decisions.
+        let (_publisher, cache) = channel_with(Snapshot::default(), Freshness::default());
+        let (mut enforcer, _status) = Self::new(receiver, cache);
+        let mut done = Ok(());
+        for (ip, family) in enforcer_config.config.families() {
+            let removed = match family.set_only {
+                true => enforcer.empty_set(ip, family).await,
+                false => enforcer.remove_objects(ip, family).await,
+            };
+            done = done.and(removed);
+        }
+        done
     }
 
     async fn retire(&mut self, ip: IpFamily, family: &Family) {

@@ -85,7 +85,10 @@ fn needed_files(config: &Config) -> Vec<NeededFile> {
 
 fn log_file(log: &LogConfig) -> Option<NeededFile> {
     match &log.target {
-        LogTarget::File { path, .. } => Some(NeededFile::new("common.log_dir", path, NeededAccess::Write)),
+        // Without its log files the LAPI writes to standard error.
+        LogTarget::File { path, .. } => {
+            Some(NeededFile::new("common.log_dir", path, NeededAccess::Write).optional())
+        }
         LogTarget::Stderr => None,
     }
 }

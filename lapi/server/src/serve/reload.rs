@@ -13,7 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::files::{Files, enabled};
-use crate::{auth::certificate::load_lists, cli::log_loaded, state::Lapi};
+use crate::{
+    auth::certificate::load_lists,
+    cli::{configure_access_log, configure_logs, log_loaded},
+    state::Lapi,
+};
 
 /// How often the file of revocation lists is checked for changes.
 const CRL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -58,8 +62,8 @@ fn reload(
         lapi.auth.certificates.store(Arc::new(files.certificates));
         lapi.registry.certificates_changed();
     }
-    daemon.logs.configure(&config.logs)?;
-    lapi.access.configure(&config.access_log)?;
+    configure_logs(&daemon.logs, &config.logs)?;
+    configure_access_log(&lapi.access, &config.access_log)?;
     lapi.ingest.set_profiles(files.profiles);
     log_loaded(&config);
     for key in needs_restart(&lapi.config, &config) {
