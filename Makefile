@@ -8,6 +8,9 @@ TIMES := $(abspath $(or $(CARGO_TARGET_DIR),target))/test-times
 # Stories wait more than they compute: more of them at once than there are processors.
 export RUST_TEST_THREADS ?= $(shell echo $$(( 2 * $$(nproc) )))
 
+# What `make run` needs: everything but the benchmarks, which take long to build.
+SHOWN := palisade palisade-lapi palisade-firewall palisade-proxy palisade-webhook palisade-e2e
+
 .PHONY: help run test bench fuzz packages book lint fmt peers tools
 
 help: ## list the targets
@@ -16,7 +19,7 @@ help: ## list the targets
 	@printf '\nONLY=name narrows test, bench and fuzz, for instance: make test ONLY=ranges\nbench takes the beginning of a name too: make bench ONLY=lapi\nrun leaves its network up to be explored: make run KEEP=1\n'
 
 run: tools ## show one ban close every door, in a throw-away network
-	@$(CARGO) build --locked --workspace --bins
+	@$(CARGO) build --locked $(SHOWN:%=-p %) --bins
 	@"$${CARGO_TARGET_DIR:-target}"/debug/palisade-demo $(if $(filter-out 0 no,$(KEEP)),--keep)
 
 test: peers ## run every test and every story (installs what is missing, or says how)

@@ -41,7 +41,11 @@ const TAKEOVER: How = NotRun(
 
 /// The page, a text of the block, and what becomes of it.
 const COMMANDS: &[(&str, &str, How)] = &[
-    ("README.md", "make run", NotRun("starts the tests themselves")),
+    (
+        "README.md",
+        "make run",
+        NotRun("builds everything; tests/tests/fleet/demonstration.rs runs the program of `make run`"),
+    ),
     ("docs/backup.md", ".backup", Run(BACKUP, "a_restored_sqlite_database_is_what_bouncers_enforce")),
     ("docs/backup.md", "db-wal", Run(BACKUP, "a_restored_sqlite_database_is_what_bouncers_enforce")),
     ("docs/backup.md", "pg_dump", Run(BACKUP, "a_restored_postgres_database_is_served")),

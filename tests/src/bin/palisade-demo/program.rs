@@ -87,14 +87,20 @@ impl Program {
     pub(crate) fn ready(&mut self) -> Outcome {
         let name = self.name.clone();
         let mut ended = None;
-        eventually_within(START, &format!("{name} is ready"), || {
+        let ready = eventually_within(START, &format!("{name} is ready"), || {
             ended = self.process.exited();
             let notifications = self.notify.notifications()?;
-            Ok(ended.is_some() || notifications.iter().any(|line| line == "READY=1"))
-        })?;
-        match ended {
-            Some(status) => Err(Failure::new(format!("{name} ended with {status}"))),
-            None => Ok(()),
+            Outcome::Ok(ended.is_some() || notifications.iter().any(|line| line == "READY=1"))
+        });
+        match (ready, ended) {
+            (Ok(_), None) => Ok(()),
+            (Err(failure), None) => Err(Failure::new(format!("{failure}; {}", self.log_end()))),
+            (_, Some(status)) => Err(Failure::new(format!("{name} ended with {status}; {}", self.log_end()))),
         }
+    }
+
+    fn log_end(&self) -> String {
+        let log = self.process.log();
+        format!("the end of its log: {}", log.lines().last().unwrap_or("it is empty"))
     }
 }
