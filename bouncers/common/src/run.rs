@@ -120,7 +120,7 @@ fn command<B: Bouncer>(loaded: &Loaded<B::Config>, typed: &Typed) -> anyhow::Res
         // `check ADDRESS` is the word of other bouncers for it.
         Some("check") if !argument().is_empty() => context.query().lookup(argument(), &mut io::stdout())?,
         Some("lookup") => context.query().lookup(argument(), &mut io::stdout())?,
-        Some("status") => context.query().status(&mut io::stdout())?,
+        Some("status") => return Ok(context.query().status(&mut io::stdout())?),
         Some("check") => return check_lapis(&context),
         // The flag parser has refused every command that the program does not declare.
         _ => B::command(&context)?,

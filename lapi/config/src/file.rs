@@ -96,6 +96,7 @@ pub const CONFIG_KEYS: &[&str] = &[
     // Ours.
     "api.server.listen_socket_mode",
     "api.server.listen_socket_group",
+    "api.server.accounts_from_environment",
     "api.server.profiles_path",
     "api.server.console_path",
     "api.server.log_level",
@@ -519,6 +520,12 @@ pub(crate) struct Server {
     /// - default: the daemon's
     /// - example: `crowdsec`
     pub listen_socket_group: Option<String>,
+    /// Each start adds the bouncers of the variables `BOUNCER_KEY_name` and files `/run/secrets/bouncer_key_name`, and the
+    /// machine `AGENT_USERNAME` with `AGENT_PASSWORD`. For containers. Palisade's own.
+    ///
+    /// - default: `false`
+    /// - example: `true`
+    pub accounts_from_environment: Option<bool>,
     /// The file with the [profiles](profiles.md). Required where the LAPI runs.
     ///
     /// - example: `/etc/crowdsec/profiles.yaml`

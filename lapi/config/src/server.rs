@@ -39,6 +39,8 @@ pub struct ServerConfig {
     pub listen_socket: Option<PathBuf>,
     /// Mode and group of its file.
     pub socket_access: SocketAccess,
+    /// Whether the start adds the bouncers and the machine that the environment names.
+    pub accounts_from_environment: bool,
     /// The profiles file; set when the LAPI is run.
     pub profiles_path: Option<PathBuf>,
     /// Console options.
@@ -161,6 +163,7 @@ pub(crate) fn check(written: file::Server, warnings: &mut Vec<String>, wrong: &m
             mode: check_mode(written.listen_socket_mode.as_deref(), wrong),
             group: written.listen_socket_group.filter(|group| !group.is_empty()),
         },
+        accounts_from_environment: written.accounts_from_environment.unwrap_or(false),
         profiles_path,
         // Its default is a fixed path, also when the configuration is elsewhere: as in the stock program.
         console_path: absolute(written.console_path).unwrap_or_else(|| "/etc/crowdsec/console.yaml".into()),

@@ -1,5 +1,6 @@
 //! Runs the LAPI: start, reload, shutdown.
 
+mod accounts;
 mod file_access;
 mod files;
 mod first_start;
@@ -24,6 +25,7 @@ use palisade_wire::UnixMillis;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use accounts::Accounts;
 pub use file_access::check_access;
 use files::{Files, enabled};
 
@@ -45,6 +47,7 @@ struct Prepared {
     server: ServerConfig,
     database: DbConfig,
     secret: Option<Vec<u8>>,
+    accounts: Option<Accounts>,
     files: Files,
 }
 
@@ -53,8 +56,12 @@ impl Prepared {
         let server = enabled(config)?.clone();
         let database = config.database.as_ref().context(NO_DATABASE)?.clone();
         let secret = secret::from_environment()?;
+        let accounts = match server.accounts_from_environment {
+            true => Some(Accounts::from_environment().context(ACCOUNTS)?),
+            false => None,
+        };
         let files = Files::load(config, &server, now)?;
-        Ok(Self { server, database, secret, files })
+        Ok(Self { server, database, secret, accounts, files })
     }
 }
 
@@ -96,6 +103,8 @@ pub async fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a failure with accounts of the environment is reported with.
+const ACCOUNTS: &str = "api.server.accounts_from_environment";
 /// What a listener's failure is reported with.
 const STARTING: &str = "while starting API server";
 /// What the database's failure is reported with.
@@ -110,7 +119,7 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
     let access = AccessLog::start()?;
     configure_access_log(&access, &config.access_log)?;
     let clock = Clock::System;
-    let Prepared { server, database, secret, files } = Prepared::load(&config, clock.now())?;
+    let Prepared { server, database, secret, accounts, files } = Prepared::load(&config, clock.now())?;
     let open_files = OpenFiles::raise();
     let database = DbConfig { store: database.store.within(open_files.quarter()), ..database };
     let limits =
@@ -119,6 +128,9 @@ pub async fn serve(config: Config, level: Option<LogLevel>, daemon: DaemonContex
     let (listeners, socket) = bind(&server).await.context(STARTING)?;
 
     let store = first_start::open(&database, clock.now()).await.context(OPENING)?;
+    if let Some(accounts) = accounts {
+        accounts.add_to(&store, clock.now()).await.context(ACCOUNTS)?;
+    }
     let secret = match secret {
         Some(secret) => secret,
         None => secret::stored_token_secret(&store, clock.now())

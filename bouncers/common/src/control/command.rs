@@ -13,8 +13,8 @@ use palisade_stream::{Freshness, StateFile, now};
 
 use super::answer::NOT_UNDERSTOOD;
 use super::{
-    About, Answer, EXCHANGE_TIMEOUT, LookupAnswer, MAX_REQUEST_BYTES, Request, State, StatusAnswer, Subject,
-    SubjectError, show,
+    About, Answer, EXCHANGE_TIMEOUT, LookupAnswer, MAX_REQUEST_BYTES, Request, Source, State, StatusAnswer,
+    Subject, SubjectError, show,
 };
 use crate::settings::LapiSettings;
 
@@ -172,13 +172,15 @@ impl LocalQuery<'_> {
         }
     }
 
-    /// Prints the number of decisions, how current they are, and failures.
+    /// Prints the number of decisions, how current they are, and failures. Returns whether a running bouncer answered;
+    /// otherwise what is printed is from its file.
     ///
     /// # Errors
     /// When there is no answer.
-    pub fn status(&self, out: &mut dyn Write) -> Result<(), LocalQueryError> {
+    pub fn status(&self, out: &mut dyn Write) -> Result<bool, LocalQueryError> {
         let answer = self.answer(&Request::Status, None)?;
-        self.print(&answer, out)
+        self.print(&answer, out)?;
+        Ok(!matches!(&answer, Answer::Status(status) if status.state.source == Source::Remembered))
     }
 
     /// Has the running bouncer carry out an action of the program's own, and returns its result:

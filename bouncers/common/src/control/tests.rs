@@ -35,7 +35,11 @@ fn inquire(settings: &LapiSettings, json: bool, subject: Option<&str>) -> Result
     let mut out = Vec::new();
     match subject {
         Some(subject) => query.lookup(subject, &mut out)?,
-        None => query.status(&mut out)?,
+        None => {
+            let running = query.status(&mut out)?;
+            let text = String::from_utf8_lossy(&out);
+            assert_ne!(running, text.contains("is not running") || text.contains(r#""source":"remembered""#));
+        }
     }
     Ok(String::from_utf8(out).unwrap())
 }

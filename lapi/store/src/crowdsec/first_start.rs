@@ -136,9 +136,11 @@ impl Store {
 
 /// Finds, by reading, what the first start would refuse.
 pub(crate) async fn check(config: &DbConfig) -> Result<(), StoreError> {
-    let (Some(CrowdSecDatabase::File(path)), false) = (&config.crowdsec, Store::exists(config).await?) else {
+    // A server is not connected to, so this only looks beside a file.
+    let Some(CrowdSecDatabase::File(path)) = &config.crowdsec else { return Ok(()) };
+    if Store::exists(config).await? {
         return Ok(());
-    };
+    }
     check_file(path).await
 }
 
