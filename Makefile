@@ -30,7 +30,9 @@ test: peers ## run every test and every story (installs what is missing, or says
 
 bench: peers ## measure against the peers; tables here, figures in target/bench/
 	$(CARGO) build --release --locked --workspace --bins
-	$(CARGO) run --release --locked -p palisade-bench -- $(ONLY)
+	$(CARGO) build --profile small --locked -p palisade-firewall
+	PALISADE_FIREWALL=$${PALISADE_FIREWALL:-$(abspath $(or $(CARGO_TARGET_DIR),target))/small/palisade-firewall} \
+		$(CARGO) run --release --locked -p palisade-bench -- $(ONLY)
 
 fuzz: ## throw generated input at every parser for a minute each
 	$(CARGO) run --release --manifest-path tests/fuzz/Cargo.toml -- --seconds 60 $(ONLY)
