@@ -125,6 +125,11 @@ impl FreshHost {
         Ok((network, visitor))
     }
 
+    /// The process that is systemd.
+    pub(crate) fn first_process(&self) -> u32 {
+        self.first_process
+    }
+
     /// A path on the host, as seen from here.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))

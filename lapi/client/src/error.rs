@@ -239,7 +239,8 @@ impl Credential {
                 "run `cscli bouncers add NAME` where the LAPI is and put the key it prints in `api_key`"
             }
             Self::Certificate => {
-                "is its organizational unit among `bouncers_allowed_ou` of the LAPI, and is it not revoked?"
+                "is its organizational unit among `bouncers_allowed_ou` of the LAPI, is it not revoked, and has no bouncer \
+                 with a key its name?"
             }
         }
     }

@@ -26,6 +26,8 @@ const FIRST_STEPS: How = Run(PACKAGES, "first_steps_and_daily_commands");
 const BY_HAND: How = Run(PACKAGES, "installation_by_hand");
 const FOLLOWS_THE_GUIDE: How = Run(GUIDE, "a_newcomer_follows_the_multi_server_guide");
 const CERTIFICATES: How = Run(GUIDE_TLS, "a_newcomer_follows_the_section_on_certificates");
+const FIVE_HOSTS: How =
+    Run("tests/tests/packages/guide.rs", "the_multi_server_guide_leads_to_what_it_promises");
 const SEVERAL: How = Run(FLEET, "commands_of_the_page_on_several_lapis_run");
 const PUSH: How = Run(FLEET, "commands_of_the_push_page_print_what_it_says");
 const ADOPT_LAPI: How =
@@ -72,8 +74,11 @@ const COMMANDS: &[(&str, &str, How)] = &[
     ("docs/multi-server.md", "decisions delete", FOLLOWS_THE_GUIDE),
     ("docs/multi-server.md", "pki init", CERTIFICATES),
     ("docs/multi-server.md", "lapi-key.pem", CERTIFICATES),
+    ("docs/multi-server.md", "machines add --auto --force", FIVE_HOSTS),
     ("docs/multi-server.md", "systemctl restart", CERTIFICATES),
     ("docs/multi-server.md", "pki revoke", CERTIFICATES),
+    ("docs/multi-server.md", "bouncers delete gate", FIVE_HOSTS),
+    ("docs/multi-server.md", "CREATE ROLE", FIVE_HOSTS),
     ("docs/operations.md", "palisade lapi status", FIRST_STEPS),
     ("docs/operations.md", "palisade-firewall status", FIRST_STEPS),
     ("docs/proxy-decisions.md", "palisade-proxy explain", Run(PROXY, "the_commands_of_the_pages_run")),

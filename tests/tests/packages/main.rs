@@ -4,6 +4,7 @@
 
 mod adopt;
 mod deb;
+mod guide;
 mod pages;
 mod rpm;
 
