@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use palisade_e2e::{Doing as _, LapiProcess, Make, Outcome, Setup, World, eventually, story, tools};
+use palisade_e2e::{Doing as _, LapiProcess, Make, Outcome, Setup, Signal, World, eventually, story, tools};
 use serde_json::json;
 
 const DOCKERFILE: &str = "packaging/containers/Dockerfile";
@@ -176,9 +176,9 @@ fn the_lapi_adds_the_accounts_of_its_environment() -> Outcome {
             let mut process = world.start(lapi.host(), "palisade-lapi", command)?;
             eventually(start, || Ok(lapi.host().run(|| lapi.log_in("admin", "password-of-admin")).is_ok()))?;
             let headers = [("X-Api-Key", "key-of-hosts")];
-            let reply =
-                lapi.host().run(|| Ok(lapi.http_client().ask("GET", "/v1/decisions", &headers, None)?))?;
+            let reply = lapi.host().run(|| lapi.http_client().ask("GET", "/v1/decisions", &headers, None))?;
             assert_eq!(reply.status, 200, "{start}: {}", reply.text());
+            process.signal(Signal::TERM)?;
             process.end()?;
         }
         // Without the key in the configuration the variables are nothing.
@@ -188,6 +188,7 @@ fn the_lapi_adds_the_accounts_of_its_environment() -> Outcome {
         let mut process = world.start(lapi.host(), "palisade-lapi", command)?;
         process.wait_for_log("listening on")?;
         assert!(lapi.host().run(|| lapi.log_in("admin", "password-of-admin")).is_err());
+        process.signal(Signal::TERM)?;
         process.end()?;
         Ok(())
     })
