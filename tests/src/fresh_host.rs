@@ -109,10 +109,10 @@ impl FreshHost {
         Ok(host)
     }
 
-    /// Lays a cable to a visitor with the address 198.51.100.77. Returns the network of the host, and the visitor.
+    /// Connects a visitor with the address 198.51.100.77. Returns the network of the host, and the visitor.
     ///
     /// # Errors
-    /// When it cannot be laid.
+    /// When it cannot be connected.
     pub fn visitor(&self) -> Outcome<(Host, Host)> {
         let (v4, v6) = (Ipv4Addr::new(198, 51, 100, 1), "2001:db8:b::1".parse()?);
         let network = Host::of_process("fresh-host", self.first_process, v4, v6)?;
