@@ -19,8 +19,10 @@ mod usage_reports;
 pub(crate) use completion::complete;
 pub(crate) use config::version;
 
+use palisade_lapi_config::Output;
+
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{end_json, print};
 use crate::session::{Globals, Session};
 
 #[derive(Debug, clap::Subcommand)]
@@ -65,21 +67,32 @@ pub(crate) enum Command {
 
 impl Command {
     pub(crate) async fn run(self, globals: &Globals, root: &clap::Command) -> Result<(), Failure> {
-        let session = || Session::open(globals, root.get_name() == "cscli");
         match self {
             Self::Completion(args) => completion::run(root, &args),
             Self::Version => print(&version()),
             Self::Pki(command) => command.run(),
-            Self::Alerts(command) => command.run(&session()?).await,
-            Self::Allowlists(command) => command.run(&session()?).await,
-            Self::Bouncers(command) => command.run(&session()?).await,
-            Self::Config(command) => command.run(&session()?),
-            Self::Database(command) => command.run(&session()?).await,
-            Self::Decisions(command) => command.run(&session()?).await,
-            Self::Lapi(command) => command.run(&session()?).await,
-            Self::Machines(command) => command.run(&session()?).await,
-            Self::Metrics(args) => args.run(&session()?).await,
-            Self::Profiles(profiles::Command::Test(args)) => args.run(&session()?),
+            command => {
+                let session = Session::open(globals, root.get_name() == "cscli")?;
+                command.run_in(&session).await?;
+                // `cscli` prints nothing for some commands, and no final newline for others.
+                if session.output == Output::Json && !session.as_cscli { end_json() } else { Ok(()) }
+            }
+        }
+    }
+
+    async fn run_in(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::Completion(_) | Self::Version | Self::Pki(_) => Ok(()),
+            Self::Alerts(command) => command.run(session).await,
+            Self::Allowlists(command) => command.run(session).await,
+            Self::Bouncers(command) => command.run(session).await,
+            Self::Config(command) => command.run(session),
+            Self::Database(command) => command.run(session).await,
+            Self::Decisions(command) => command.run(session).await,
+            Self::Lapi(command) => command.run(session).await,
+            Self::Machines(command) => command.run(session).await,
+            Self::Metrics(args) => args.run(session).await,
+            Self::Profiles(profiles::Command::Test(args)) => args.run(session),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use palisade_go_compat::quote;
 use palisade_wire::Source;
@@ -14,10 +15,44 @@ use crate::yaml;
 
 /// Prints to standard output. A closed pipe ends the command silently, as for any tool in a pipe.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    if let Some(last) = text.as_bytes().last() {
+        printed().last = Some(*last);
+    }
     let mut out = io::stdout().lock();
     match out.write_all(visible(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+/// What a command has printed and logged so far.
+#[derive(Default)]
+struct Printed {
+    /// The last byte on standard output.
+    last: Option<u8>,
+    /// At most [`MAX_MESSAGES`].
+    messages: Vec<String>,
+}
+
+/// Maximum number of messages that are kept for [`end_json`].
+const MAX_MESSAGES: usize = 100;
+
+fn printed() -> MutexGuard<'static, Printed> {
+    static PRINTED: Mutex<Printed> = Mutex::new(Printed { last: None, messages: Vec::new() });
+    PRINTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the JSON of a command that has succeeded. A command that only logs gets an object with its messages, so that what
+/// reads standard output always finds JSON; and the line is ended.
+pub(crate) fn end_json() -> Result<(), Failure> {
+    let (last, messages) = {
+        let mut printed = printed();
+        (printed.last, std::mem::take(&mut printed.messages))
+    };
+    match last {
+        None => line(&json(&serde_json::json!({ "messages": messages }), 2)),
+        Some(b'\n') => Ok(()),
+        Some(_) => print("\n"),
     }
 }
 
@@ -164,6 +199,11 @@ impl Log {
     }
 
     pub(crate) fn info(self, text: &str) {
+        let mut printed = printed();
+        if printed.messages.len() < MAX_MESSAGES {
+            printed.messages.push(text.to_owned());
+        }
+        drop(printed);
         self.write(Level::Info, text);
     }
 

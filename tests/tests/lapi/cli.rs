@@ -305,6 +305,46 @@ fn lists_are_the_same_to_scripts_whether_the_server_runs_or_not() -> Outcome {
 }
 
 #[test]
+fn every_command_prints_json_and_a_limit_counts_decisions() -> Outcome {
+    story(|world| {
+        let lapi = Lapi::set_up(LapiProcess::prepare(world, Make::Ours, &Setup::default())?, world)?;
+        let json = |words: &[&str]| -> Outcome<serde_json::Value> {
+            let ran = lapi.tool(&[words, &["-o", "json"]].concat())?;
+            assert!(ran.code == 0 && ran.out.ends_with('\n'), "{words:?}: {ran:?}");
+            Ok(serde_json::from_str(&ran.out)?)
+        };
+        let added = json(&["decisions", "add", "--ip", "192.0.2.7", "--duration", "1h"])?;
+        assert!(added["value"] == "192.0.2.7" && added["duration"] == "1h0m0s", "{added}");
+        assert!(added["alert_id"].as_str().is_some_and(|id| id.parse::<i64>().is_ok()), "{added}");
+        let status = json(&["lapi", "status"])?;
+        assert!(status["database"] == "sqlite" && status["decisions"] == 1, "{status}");
+        let deleted = json(&["decisions", "delete", "--ip", "192.0.2.7"])?;
+        assert!(deleted["deleted"] == 1 && deleted["decisions"][0]["value"] == "192.0.2.7", "{deleted}");
+        assert!(json(&["bouncers", "add", "of-json"])?.is_string());
+        let deleted = json(&["bouncers", "delete", "of-json"])?;
+        assert!(deleted["messages"][0].as_str().is_some_and(|text| text.contains("of-json")), "{deleted}");
+
+        let list = world.fresh_path("list");
+        let values: Vec<_> = (1..=9).map(|n| format!("198.51.100.{n}\n")).collect();
+        std::fs::write(&list, values.concat())?;
+        json(&["decisions", "import", "-i", &list.display().to_string(), "--format", "values"])?;
+        json(&["decisions", "add", "--ip", "192.0.2.8"])?;
+        let shown = lapi.admin(&["decisions", "list", "--limit", "3", "-o", "human"])?;
+        assert!(
+            shown.contains("\n3 of 10 decisions") && shown.matches("198.51.100.").count() == 2,
+            "{shown}"
+        );
+        let shown = lapi.admin(&["decisions", "list", "--limit", "1", "-o", "human"])?;
+        assert!(shown.contains("\n1 of 10 decisions"), "counted by the LAPI: {shown}");
+        let shown = lapi.admin(&["decisions", "list", "--limit", "0", "-o", "human"])?;
+        assert!(!shown.contains(" of ") && shown.matches("198.51.100.").count() == 9, "{shown}");
+        // Scripts that read the list go on getting every decision of the alerts.
+        assert_eq!(lapi.admin(&["decisions", "list", "--limit", "2", "-o", "raw"])?.lines().count(), 11);
+        Ok(())
+    })
+}
+
+#[test]
 fn a_profile_is_tested_before_it_is_used() -> Outcome {
     story(|world| {
         let (lapi, _) = resting(world)?;

@@ -98,6 +98,9 @@ pub(crate) struct Delete {
 
 async fn list(session: &Session, args: &List) -> Result<(), Failure> {
     let mut query = args.filter.query(args.limit)?;
+    let is_filtered = args.kind.is_some()
+        || args.no_simu
+        || query.iter().any(|(name, _)| !matches!(*name, "limit" | "include_capi"));
     push_given(&mut query, [("decision_type", &args.kind)]);
     query.push(("has_active_decision", "true".to_owned()));
     if args.no_simu {
@@ -106,7 +109,19 @@ async fn list(session: &Session, args: &List) -> Result<(), Failure> {
     let (client, _) = session.client()?;
     // Alerts and not decisions, because only they have the country, the AS and the number of events.
     let mut alerts = client.alerts(&query).await.map_err(while_doing("unable to retrieve decisions"))?;
+    let is_complete = args.filter.is_unlimited()
+        || args.limit <= 0
+        || u64::try_from(args.limit).is_ok_and(|limit| (alerts.len() as u64) < limit);
     let skipped = drop_repeats(&mut alerts);
+    // `cscli` limits the alerts, of which one may have any number of decisions.
+    let is_cut =
+        session.output == Output::Human && !session.as_cscli && args.limit > 0 && !args.filter.is_unlimited();
+    let (shown, total) = cut(&mut alerts, if is_cut { args.limit.unsigned_abs() } else { u64::MAX });
+    // Without a filter the LAPI knows how many there are.
+    let counted = match is_cut && !is_complete && !is_filtered {
+        true => client.status().await.ok().and_then(|status| status.state).map(|state| state.decisions),
+        false => None,
+    };
     match session.output {
         // No final newline, as in `cscli`.
         Output::Json => print(&as_json(&alerts)),
@@ -117,9 +132,28 @@ async fn list(session: &Session, args: &List) -> Result<(), Failure> {
             if skipped > 0 {
                 line(&format!("{skipped} duplicated entries skipped"))?;
             }
-            Ok(())
+            let total = match is_cut && !is_complete {
+                true => counted
+                    .map_or_else(|| format!("at least {total}"), |counted| counted.max(total).to_string()),
+                false => total.to_string(),
+            };
+            match is_cut && (shown.to_string() != total) {
+                true => line(&format!("{shown} of {total} decisions; --limit 0 shows all")),
+                false => Ok(()),
+            }
         }
     }
+}
+
+/// Keeps the first `limit` decisions. Returns the number of those, and of all.
+fn cut(alerts: &mut [Alert], limit: u64) -> (u64, u64) {
+    let (mut shown, mut total) = (0, 0);
+    for alert in alerts {
+        total += alert.decisions.len() as u64;
+        alert.decisions.truncate(usize::try_from(limit - shown).unwrap_or(usize::MAX));
+        shown += alert.decisions.len() as u64;
+    }
+    (shown, total)
 }
 
 /// Keeps the first of the decisions with the same type, scope and value, and returns the number of dropped ones.
@@ -283,6 +317,12 @@ async fn add(session: &Session, args: &Add) -> Result<(), Failure> {
         session.log.warn(&warning);
     }
     session.log.info("Decision successfully added");
+    if session.output == Output::Json && !session.as_cscli {
+        let added = serde_json::json!({
+            "alert_id": ids[0], "scope": scope, "value": value, "type": args.kind, "duration": duration, "reason": reason,
+        });
+        line(&json(&added, 2))?;
+    }
     Ok(())
 }
 
@@ -297,6 +337,9 @@ async fn delete(session: &Session, args: &Delete) -> Result<(), Failure> {
     };
     let ended = ended.map_err(while_doing("unable to delete decision"))?;
     session.log.info(&format!("{} decision(s) deleted", ended.count));
+    if session.output == Output::Json && !session.as_cscli {
+        line(&json(&serde_json::json!({ "deleted": ended.count, "decisions": ended.decisions }), 2))?;
+    }
     for line in listed(&ended) {
         session.log.info(&line);
     }
@@ -403,6 +446,16 @@ mod tests {
         assert!(shown.contains("\n  \"decisions\": [],\n  \"events\": null,"), "{shown}");
         assert!(shown.starts_with("[\n {\n  \"capacity\": 0,\n"), "{shown}");
         assert_eq!(as_json(&[]), "[]");
+    }
+
+    #[test]
+    fn a_limit_counts_decisions() {
+        let mut alerts = vec![alert(3, &["1.2.3.4", "5.6.7.8"]), alert(2, &["9.9.9.9", "8.8.8.8"])];
+        assert_eq!(cut(&mut alerts, u64::MAX), (4, 4));
+        assert_eq!(cut(&mut alerts, 3), (3, 4));
+        assert_eq!(alerts[1].decisions.len(), 1);
+        assert_eq!(cut(&mut alerts, 1), (1, 3));
+        assert!(alerts[1].decisions.is_empty());
     }
 
     #[test]

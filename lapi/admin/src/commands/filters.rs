@@ -53,6 +53,11 @@ pub(super) struct ListFilter {
 }
 
 impl ListFilter {
+    /// Whether the limit is ignored.
+    pub(super) fn is_unlimited(&self) -> bool {
+        self.all
+    }
+
     pub(super) fn query(&self, limit: i64) -> Result<Query, Failure> {
         // In Go's form, because old servers do not accept days.
         let age = |age: Option<GoDuration>| age.map(|age| age.to_string());

@@ -8,7 +8,7 @@ use palisade_wire::Registration;
 
 use crate::command_line::given;
 use crate::failure::Failure;
-use crate::output::{line, print};
+use crate::output::{json, line, print};
 use crate::secrets;
 use crate::session::Session;
 
@@ -125,8 +125,12 @@ async fn status(session: &Session) -> Result<(), Failure> {
         Err(failure @ Failure::Advised { .. }) => return Err(failed(failure)),
         client => client?,
     };
-    line(&format!("Loaded credentials from {}", path.display()))?;
     let url = credentials.base_url().unwrap_or_default();
+    if session.output == Output::Json && !session.as_cscli {
+        let status = client.status().await.map_err(|error| failed(Failure::from(error)))?;
+        return line(&json(&as_json(url.to_string(), &status), 2));
+    }
+    line(&format!("Loaded credentials from {}", path.display()))?;
     match &credentials.cert_path {
         Some(cert) => {
             line(&format!("Trying to authenticate with certificate \"{}\" on {url}", cert.display()))?;
@@ -143,6 +147,21 @@ async fn status(session: &Session) -> Result<(), Failure> {
         return Ok(());
     }
     print(&described(&status))
+}
+
+/// A LAPI's description of itself; what a stock LAPI does not tell is `null`.
+fn as_json(url: String, status: &LapiStatus) -> serde_json::Value {
+    let state = status.state.as_ref();
+    serde_json::json!({
+        "url": url,
+        "version": status.version,
+        "clock_difference_seconds": status.clock_difference,
+        "database": state.map(|state| &state.database),
+        "machines": state.map(|state| &state.machines),
+        "bouncers": state.map(|state| &state.bouncers),
+        "decisions": state.map(|state| &state.decisions),
+        "waiting": state.map(|state| &state.waiting),
+    })
 }
 
 /// A LAPI's description of itself, one line for each fact.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use palisade_client::MachineClient;
+use palisade_lapi_config::Output;
 use palisade_wire::{Alert, Decision, DurationError, GoDuration, Scope, UnixMillis};
 use serde::Deserialize;
 
@@ -220,7 +221,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     args.defaults.check()?;
     let format = Format::of(&args.format, &args.input)?;
     let (client, _) = session.client()?;
-    line(&format!("Parsing {}", format.word()))?;
+    tell(session, &format!("Parsing {}", format.word()))?;
     let mut rejects = Rejects::default();
     let items = read(format, open_input(&args.input)?, &mut rejects)?;
     let source = if args.input == "-" { "stdin" } else { &args.input };
@@ -233,24 +234,35 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         session.log.info(&format!("{repeats} repeated entries skipped"));
     }
     if decisions.len() > PROGRESS_FROM {
-        line(&format!("You are about to add {} decisions, this may take a while", decisions.len()))?;
+        tell(session, &format!("You are about to add {} decisions, this may take a while", decisions.len()))?;
     }
     let size = match usize::try_from(args.batch) {
         Ok(0) | Err(_) => MAX_DECISIONS_PER_ALERT,
         Ok(size) => {
-            line(&format!("batch size: {size}"))?;
+            tell(session, &format!("batch size: {size}"))?;
             size
         }
     };
-    let wanted = without_allowlisted(&client, decisions, size).await?;
+    let wanted = without_allowlisted(session, &client, decisions, size).await?;
     let count = wanted.len();
     post(&client, wanted, size, source).await?;
+    let result = format!("Imported {count} decisions");
     // No final newline, as in `cscli`.
-    print(&format!("Imported {count} decisions"))
+    if session.as_cscli { print(&result) } else { tell(session, &result) }
+}
+
+/// Prints a line; with `-o json`, where only JSON is printed, it becomes one of the messages.
+fn tell(session: &Session, text: &str) -> Result<(), Failure> {
+    if session.output == Output::Json && !session.as_cscli {
+        session.log.info(text);
+        return Ok(());
+    }
+    line(text)
 }
 
 /// Removes entries that are on an allowlist; checks all of them before any decision is added.
 async fn without_allowlisted(
+    session: &Session,
     client: &MachineClient,
     decisions: Vec<Decision>,
     size: usize,
@@ -273,7 +285,9 @@ async fn without_allowlisted(
             match listed.get(&decision.value).filter(|_| matches!(&*decision.scope, "Ip" | "Range")) {
                 Some(reasons) => {
                     let reasons = one_line(reasons);
-                    bar.suspend(|| line(&format!("Value {} is allowlisted by [{reasons}]", decision.value)))?
+                    bar.suspend(|| {
+                        tell(session, &format!("Value {} is allowlisted by [{reasons}]", decision.value))
+                    })?
                 }
                 None => wanted.push(decision),
             }
