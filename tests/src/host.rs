@@ -1,11 +1,12 @@
 //! A host of a test: a network namespace with addresses, entered by threads.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -143,8 +144,15 @@ impl Host {
     /// # Errors
     /// When none is left.
     pub fn free_port(&self) -> Outcome<u16> {
-        let listener = self.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
-        Ok(listener.local_addr()?.port())
+        // The kernel may hand a port out again before its first user listens on it.
+        static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+        loop {
+            let listener = self.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+            let port = listener.local_addr()?.port();
+            if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+                return Ok(port);
+            }
+        }
     }
 
     /// Gives the host another address on its link, prefix length 32 or 128 unless given, for instance
