@@ -298,12 +298,6 @@ fn files() {
     host.write("console.yaml", "share_custom: perhaps");
     agree(&host, (TCP, DATABASE, Err("while loading console options")));
     fs::remove_file(host.path("console.yaml")).unwrap();
-    // The access log beside it.
-    fs::create_dir_all(host.path("logs/crowdsec_api.log")).unwrap();
-    let access = format!("{DATABASE}\ncommon: {{log_media: file, log_dir: @/logs}}");
-    agree(&host, (TCP, &access, Err("crowdsec_api.log")));
-    let log = |dir: &str| format!("{DATABASE}\ncommon: {{log_media: file, log_dir: @/{dir}}}");
-    agree(&host, (TCP, &log("cert.pem"), Err("set `common.log_media: stdout`")));
     for (profiles, reason) in [
         ("name: [", "while loading profiles for LAPI"),
         ("", "zero profiles loaded"),
