@@ -19,8 +19,6 @@ mod usage_reports;
 pub(crate) use completion::complete;
 pub(crate) use config::version;
 
-use palisade_lapi_config::Output;
-
 use crate::failure::Failure;
 use crate::output::{end_json, print};
 use crate::session::{Globals, Session};
@@ -75,7 +73,7 @@ impl Command {
                 let session = Session::open(globals, root.get_name() == "cscli")?;
                 command.run_in(&session).await?;
                 // `cscli` prints nothing for some commands, and no final newline for others.
-                if session.output == Output::Json && !session.as_cscli { end_json() } else { Ok(()) }
+                if session.is_json_only() { end_json() } else { Ok(()) }
             }
         }
     }

@@ -15,7 +15,7 @@ use palisade_wire::UnixMillis;
 use crate::client_log;
 use crate::failure::Failure;
 use crate::missing_database;
-use crate::output::{Level, Log};
+use crate::output::{Level, Log, line, note};
 
 /// How long a command waits until the running LAPIs have applied what it wrote.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(2);
@@ -109,6 +109,26 @@ impl Session {
         let log = Log::new(level, output == Output::Json);
         client_log::show(log);
         Ok(Self { config, output, fancy: color, as_cscli, log })
+    }
+
+    /// Whether standard output is JSON alone. `cscli` prints text for some commands with `-o json`, and goes on doing so.
+    pub(crate) fn is_json_only(&self) -> bool {
+        self.output == Output::Json && !self.as_cscli
+    }
+
+    /// Prints a line about what was done; where only JSON is printed it becomes one of the messages of
+    /// [`end_json`](crate::output::end_json).
+    pub(crate) fn report(&self, text: &str) -> Result<(), Failure> {
+        match self.is_json_only() {
+            true => self.log.info(text),
+            false => line(text)?,
+        }
+        Ok(())
+    }
+
+    /// As [`report`](Self::report), on standard error.
+    pub(crate) fn report_aside(&self, text: &str) {
+        if self.is_json_only() { self.log.info(text) } else { note(text) }
     }
 
     /// The LAPI's part of the configuration, which database commands require.

@@ -324,6 +324,32 @@ fn every_command_prints_json_and_a_limit_counts_decisions() -> Outcome {
         let deleted = json(&["bouncers", "delete", "of-json"])?;
         assert!(deleted["messages"][0].as_str().is_some_and(|text| text.contains("of-json")), "{deleted}");
 
+        for words in [
+            &["allowlists", "create", "ours", "-d", "d"][..],
+            &["allowlists", "add", "ours", "203.0.113.9"],
+            &["allowlists", "check", "203.0.113.9"],
+            &["allowlists", "remove", "ours", "203.0.113.9"],
+            &["allowlists", "delete", "ours"],
+            &[
+                "machines",
+                "add",
+                "of-json",
+                "--password",
+                "p",
+                "-f",
+                &world.fresh_path("file").display().to_string(),
+            ],
+            &["machines", "validate", "of-json"],
+            &["machines", "delete", "of-json"],
+            &["machines", "prune", "--force"],
+            &["bouncers", "prune", "--force"],
+            &["alerts", "flush"],
+            &["alerts", "delete", "--ip", "192.0.2.99"],
+        ] {
+            let told = json(words)?;
+            assert!(told["messages"].as_array().is_some_and(|told| !told.is_empty()), "{words:?}: {told}");
+        }
+
         let list = world.fresh_path("list");
         let values: Vec<_> = (1..=9).map(|n| format!("198.51.100.{n}\n")).collect();
         std::fs::write(&list, values.concat())?;

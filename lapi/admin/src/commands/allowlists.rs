@@ -105,7 +105,7 @@ async fn create(session: &Session, name: &str, description: &str) -> Result<(), 
         })
     };
     session.change(create).await?;
-    line(&format!("allowlist '{name}' created successfully"))
+    session.report(&format!("allowlist '{name}' created successfully"))
 }
 
 /// The named list, which must exist and be managed locally.
@@ -129,7 +129,7 @@ async fn delete(session: &Session, name: &str) -> Result<(), Failure> {
         store.delete_allowlist(name).await.map_err(while_doing("unable to delete allowlist"))
     };
     session.change(delete).await?;
-    line(&format!("allowlist '{name}' deleted successfully"))
+    session.report(&format!("allowlist '{name}' deleted successfully"))
 }
 
 /// Adds items and ends the decisions that they cover.
@@ -159,9 +159,9 @@ async fn put_into(
         session.log.error(&InvalidAddress(value).to_string());
     }
     if !added.added.is_empty() {
-        line(&format!("added {} values to allowlist {name}", added.added.len()))?;
+        session.report(&format!("added {} values to allowlist {name}", added.added.len()))?;
     } else if !any_invalid {
-        line("no new values for allowlist")?;
+        session.report("no new values for allowlist")?;
     }
     // Also when nothing was added: an earlier run may have been interrupted before this.
     let ended = store
@@ -169,7 +169,7 @@ async fn put_into(
         .await
         .map_err(while_doing("unable to apply allowlists to existing decisions"))?;
     if ended.count > 0 {
-        line(&format!("{} decisions deleted by allowlists", ended.count))?;
+        session.report(&format!("{} decisions deleted by allowlists", ended.count))?;
     }
     Ok(())
 }
@@ -232,9 +232,10 @@ async fn remove(session: &Session, name: &str, values: &[String]) -> Result<(), 
         session.log.warn(&format!("value {value} is not in allowlist"));
     }
     match removed.count {
-        0 => line("no value to remove from allowlist"),
+        0 => session.report("no value to remove from allowlist"),
         // No final newline, as in `cscli`.
-        count => print(&format!("removed {count} values from allowlist {name}")),
+        count if session.as_cscli => print(&format!("removed {count} values from allowlist {name}")),
+        count => session.report(&format!("removed {count} values from allowlist {name}")),
     }
 }
 
@@ -329,9 +330,9 @@ async fn check(session: &Session, values: &[String]) -> Result<(), Failure> {
             .await
             .map_err(while_doing("unable to check if value is in allowlist"))?;
         if answer.allowlisted {
-            line(&format!("{value} is allowlisted by item {}", one_line(&answer.reason)))?;
+            session.report(&format!("{value} is allowlisted by item {}", one_line(&answer.reason)))?;
         } else {
-            line(&format!("{value} is not allowlisted"))?;
+            session.report(&format!("{value} is not allowlisted"))?;
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use self::instances::Instances;
 use self::view::{BouncerView, human, raw};
 use crate::command_line::given;
 use crate::failure::{Failure, while_doing};
-use crate::output::{json, line, note, print, properties};
+use crate::output::{json, line, print, properties};
 use crate::prompt::{MIN_PRUNE_AGE, confirm_prune};
 use crate::secrets;
 use crate::session::Session;
@@ -179,10 +179,12 @@ async fn prune_from(
     let cutoff = UnixMillis::now().plus(GoDuration::from_nanos(duration.nanos().saturating_neg()));
     let idle = store.idle_bouncers(cutoff).await?;
     if idle.is_empty() {
-        return line("No bouncers to prune.");
+        return session.report("No bouncers to prune.");
     }
     // Also with `--force`: it shows what is deleted.
-    print(&human(session.fancy, &idle))?;
+    if !session.is_json_only() {
+        print(&human(session.fancy, &idle))?;
+    }
     if !force
         && !confirm_prune(
             "You are about to PERMANENTLY remove the above bouncers from the database. These will NOT be recoverable.",
@@ -193,7 +195,7 @@ async fn prune_from(
     let ids: Vec<i64> = idle.iter().map(|bouncer| bouncer.id).collect();
     let count = store.delete_bouncers(&ids).await.map_err(while_doing("unable to prune bouncers"))?;
     // Standard error whatever the output format, as in `cscli`.
-    note(&format!("Successfully deleted {count} bouncers"));
+    session.report_aside(&format!("Successfully deleted {count} bouncers"));
     Ok(())
 }
 

@@ -317,7 +317,7 @@ async fn add(session: &Session, args: &Add) -> Result<(), Failure> {
         session.log.warn(&warning);
     }
     session.log.info("Decision successfully added");
-    if session.output == Output::Json && !session.as_cscli {
+    if session.is_json_only() {
         let added = serde_json::json!({
             "alert_id": ids[0], "scope": scope, "value": value, "type": args.kind, "duration": duration, "reason": reason,
         });
@@ -337,7 +337,7 @@ async fn delete(session: &Session, args: &Delete) -> Result<(), Failure> {
     };
     let ended = ended.map_err(while_doing("unable to delete decision"))?;
     session.log.info(&format!("{} decision(s) deleted", ended.count));
-    if session.output == Output::Json && !session.as_cscli {
+    if session.is_json_only() {
         line(&json(&serde_json::json!({ "deleted": ended.count, "decisions": ended.decisions }), 2))?;
     }
     for line in listed(&ended) {

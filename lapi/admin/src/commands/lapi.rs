@@ -126,7 +126,7 @@ async fn status(session: &Session) -> Result<(), Failure> {
         client => client?,
     };
     let url = credentials.base_url().unwrap_or_default();
-    if session.output == Output::Json && !session.as_cscli {
+    if session.is_json_only() {
         let status = client.status().await.map_err(|error| failed(Failure::from(error)))?;
         return line(&json(&as_json(url.to_string(), &status), 2));
     }

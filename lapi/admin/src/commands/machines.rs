@@ -15,7 +15,7 @@ use self::counters::Counters;
 use self::view::{MachineView, human, raw};
 use crate::command_line::given;
 use crate::failure::{Failure, while_doing};
-use crate::output::{json, line, note, print};
+use crate::output::{json, line, print};
 use crate::prompt::{self, MIN_PRUNE_AGE, confirm_prune};
 use crate::secrets;
 use crate::session::Session;
@@ -139,7 +139,7 @@ async fn add(session: &Session, args: Add) -> Result<(), Failure> {
     let create = async |store: &Store| create(store, &name, &password, args.force).await;
     session.change(create).await.map_err(while_doing("unable to create machine"))?;
     // Standard output is left to the credentials, for `-f -`.
-    note(&format!("Machine '{name}' successfully added to the local API."));
+    session.report_aside(&format!("Machine '{name}' successfully added to the local API."));
 
     let credentials =
         Credentials { url: Some(url), login: Some(name), password: Some(password), ..Credentials::default() };
@@ -147,7 +147,7 @@ async fn add(session: &Session, args: Add) -> Result<(), Failure> {
         None => print(&credentials.to_yaml()),
         Some(path) => {
             credentials.save(&path)?;
-            note(&format!("API credentials written to '{}'.", path.display()));
+            session.report_aside(&format!("API credentials written to '{}'.", path.display()));
             Ok(())
         }
     }
@@ -278,9 +278,11 @@ async fn prune_from(store: &Store, session: &Session, args: &Prune) -> Result<()
         });
     }
     if idle.is_empty() {
-        return line("No machines to prune.");
+        return session.report("No machines to prune.");
     }
-    print(&human(session.fancy, now, &idle))?;
+    if !session.is_json_only() {
+        print(&human(session.fancy, now, &idle))?;
+    }
     if !args.force
         && !confirm_prune(
             "You are about to PERMANENTLY remove the above machines from the database. These will NOT be recoverable.",
@@ -290,7 +292,7 @@ async fn prune_from(store: &Store, session: &Session, args: &Prune) -> Result<()
     }
     let ids: Vec<i64> = idle.iter().map(|machine| machine.id).collect();
     let count = store.delete_machines(&ids).await.map_err(while_doing("unable to prune machines"))?;
-    note(&format!("successfully deleted {count} machines"));
+    session.report_aside(&format!("successfully deleted {count} machines"));
     Ok(())
 }
 

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use palisade_client::MachineClient;
-use palisade_lapi_config::Output;
 use palisade_wire::{Alert, Decision, DurationError, GoDuration, Scope, UnixMillis};
 use serde::Deserialize;
 
@@ -16,7 +15,7 @@ use crate::commands::input::{
     Rejects, check_address, open_input, optional_text, read_csv, read_text, without_comment,
 };
 use crate::failure::Failure;
-use crate::output::{line, one_line, print};
+use crate::output::{one_line, print};
 use crate::session::Session;
 
 /// Maximum decisions per alert if `--batch` is not given: stock servers refuse bodies beyond 50 MiB.
@@ -221,7 +220,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     args.defaults.check()?;
     let format = Format::of(&args.format, &args.input)?;
     let (client, _) = session.client()?;
-    tell(session, &format!("Parsing {}", format.word()))?;
+    session.report(&format!("Parsing {}", format.word()))?;
     let mut rejects = Rejects::default();
     let items = read(format, open_input(&args.input)?, &mut rejects)?;
     let source = if args.input == "-" { "stdin" } else { &args.input };
@@ -234,12 +233,13 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         session.log.info(&format!("{repeats} repeated entries skipped"));
     }
     if decisions.len() > PROGRESS_FROM {
-        tell(session, &format!("You are about to add {} decisions, this may take a while", decisions.len()))?;
+        session
+            .report(&format!("You are about to add {} decisions, this may take a while", decisions.len()))?;
     }
     let size = match usize::try_from(args.batch) {
         Ok(0) | Err(_) => MAX_DECISIONS_PER_ALERT,
         Ok(size) => {
-            tell(session, &format!("batch size: {size}"))?;
+            session.report(&format!("batch size: {size}"))?;
             size
         }
     };
@@ -248,16 +248,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     post(&client, wanted, size, source).await?;
     let result = format!("Imported {count} decisions");
     // No final newline, as in `cscli`.
-    if session.as_cscli { print(&result) } else { tell(session, &result) }
-}
-
-/// Prints a line; with `-o json`, where only JSON is printed, it becomes one of the messages.
-fn tell(session: &Session, text: &str) -> Result<(), Failure> {
-    if session.output == Output::Json && !session.as_cscli {
-        session.log.info(text);
-        return Ok(());
-    }
-    line(text)
+    if session.as_cscli { print(&result) } else { session.report(&result) }
 }
 
 /// Removes entries that are on an allowlist; checks all of them before any decision is added.
@@ -286,7 +277,7 @@ async fn without_allowlisted(
                 Some(reasons) => {
                     let reasons = one_line(reasons);
                     bar.suspend(|| {
-                        tell(session, &format!("Value {} is allowlisted by [{reasons}]", decision.value))
+                        session.report(&format!("Value {} is allowlisted by [{reasons}]", decision.value))
                     })?
                 }
                 None => wanted.push(decision),
