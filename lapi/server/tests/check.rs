@@ -298,6 +298,21 @@ fn files() {
     host.write("console.yaml", "share_custom: perhaps");
     agree(&host, (TCP, DATABASE, Err("while loading console options")));
     fs::remove_file(host.path("console.yaml")).unwrap();
+    // A log file that cannot be opened: the access log beside the other, and both.
+    fs::create_dir_all(host.path("logs/crowdsec_api.log")).unwrap();
+    host.write("logs/palisade-lapi.log", "");
+    logs_elsewhere(
+        &host,
+        "cert.pem",
+        &["cert.pem", "logging to standard error instead", "logging requests to standard error"],
+    );
+    fs::remove_file(host.path("logs/palisade-lapi.log")).unwrap();
+    fs::create_dir_all(host.path("logs/palisade-lapi.log")).unwrap();
+    logs_elsewhere(
+        &host,
+        "logs",
+        &["crowdsec_api.log", "palisade-lapi.log", "logging requests to standard error"],
+    );
     for (profiles, reason) in [
         ("name: [", "while loading profiles for LAPI"),
         ("", "zero profiles loaded"),
@@ -312,6 +327,19 @@ fn files() {
     agree(&host, (TCP, DATABASE, Ok(())));
     fs::remove_file(host.path("profiles.yaml")).unwrap();
     agree(&host, (TCP, DATABASE, Err("cannot read the profiles")));
+}
+
+/// The start goes on without the log files of a folder, and says so; `-t` warns.
+fn logs_elsewhere(host: &Host, folder: &str, told: &[&str]) {
+    let top = format!("{DATABASE}\ncommon: {{log_media: file, log_dir: @/{folder}}}");
+    agree(host, (TCP, &top, Ok(())));
+    let (_, tested) = host.test();
+    assert!(tested.contains("the start logs to standard error instead of a file"), "{folder}: {tested}");
+    let (has_started, started) = host.start();
+    assert!(has_started, "{started}");
+    for text in told {
+        assert!(started.contains(text), "{folder}: {text}\n{started}");
+    }
 }
 
 #[test]

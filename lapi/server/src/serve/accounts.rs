@@ -76,7 +76,10 @@ impl Accounts {
             (false, true) => {
                 bail!("{MACHINE_VARIABLE} is set without {PASSWORD_VARIABLE}; set both, or none")
             }
-            _ => None,
+            (true, false) => {
+                bail!("{PASSWORD_VARIABLE} is set without {MACHINE_VARIABLE}; set both, or none")
+            }
+            (true, true) => None,
         };
         bouncers.sort();
         Ok(Self { bouncers, machine })
@@ -216,6 +219,11 @@ mod tests {
         };
         assert!(
             error(&[("AGENT_USERNAME", "admin")]).contains("AGENT_USERNAME is set without AGENT_PASSWORD")
+        );
+        let text = error(&[("AGENT_PASSWORD", "s3cret")]);
+        assert!(
+            text.contains("AGENT_PASSWORD is set without AGENT_USERNAME") && !text.contains("s3cret"),
+            "{text}"
         );
         let long = "s3cret".repeat(20);
         let text = error(&[("AGENT_USERNAME", "admin"), ("AGENT_PASSWORD", &long)]);
