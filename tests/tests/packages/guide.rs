@@ -250,7 +250,11 @@ impl Database {
             program("initdb")?.display()
         );
         std::fs::write(folder.path().join("password"), PASSWORD)?;
-        tools::output(Command::new("setpriv").args(AS_POSTGRES).args(["sh", "-c", &script]))?;
+        // With openssl beside the peers, where this machine has none.
+        let path = tools::search_path()?;
+        tools::output(
+            Command::new("setpriv").args(AS_POSTGRES).args(["sh", "-c", &script]).env("PATH", path),
+        )?;
         let mut server = network.command("setpriv");
         server.args(AS_POSTGRES).arg(program("postgres")?).arg("-D").arg(folder.path().join("data"));
         for setting in

@@ -19,7 +19,7 @@ pub(crate) fn greets(host: &Host, port: u16) -> Outcome {
     })
 }
 
-/// The application: a page that names the client whom the proxy forwards for.
+/// The application: a page that shows the address of the client, as forwarded by the proxy.
 pub(crate) fn start(host: &Host) -> Outcome {
     http::serve(host, SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)), |request| {
         let client = request.header("x-forwarded-for").and_then(|text| text.parse::<IpAddr>().ok());

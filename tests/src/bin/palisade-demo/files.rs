@@ -5,6 +5,9 @@ use std::path::Path;
 use crate::network::LAPI;
 use crate::{application, receiver};
 
+/// The packaged profiles.
+const PROFILES: &str = include_str!("../../../../packaging/config/profiles.yaml");
+
 /// `config.yaml` and `profiles.yaml` of the LAPI, in `folder`.
 pub(crate) fn lapi(folder: &Path) -> [(&'static str, String); 2] {
     let folder = folder.display();
@@ -29,15 +32,7 @@ prometheus:
   listen_port: 6060
 "
     );
-    let profiles = "name: bans
-filters:
-  - Alert.Remediation == true && Alert.GetScope() == \"Ip\"
-decisions:
-  - type: ban
-    duration: 4h
-on_success: break
-";
-    [("config.yaml", config), ("profiles.yaml", profiles.to_owned())]
+    [("config.yaml", config), ("profiles.yaml", PROFILES.to_owned())]
 }
 
 /// Of a bouncer: how it reaches the LAPI, its state and its log.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{lifeline, page, program, screen, signals};
 
-/// Tells the run inside its folder.
+/// The variable with the folder of the run inside.
 pub(crate) const FOLDER: &str = "PALISADE_DEMO_FOLDER";
 /// How often signals and the run inside are looked at.
 const INTERVAL: Duration = Duration::from_millis(20);
