@@ -83,7 +83,7 @@ pub struct LapiFile {
     ///
     /// - example: `/etc/crowdsec/tls/ca.pem`
     pub ca_cert_path: Option<PathBuf>,
-    /// Accept any certificate of the LAPI. Whoever is on the way can then read the key.
+    /// Accept any certificate of the LAPI. Any host on the path can then read the key.
     ///
     /// - default: `false`
     /// - example: `false`

@@ -16,7 +16,7 @@ pub(crate) struct ProfileFile {
     /// - default: `""`
     /// - example: `ssh_for_a_day`
     pub(crate) name: Option<String>,
-    /// Log what each filter says.
+    /// Log the result of each filter.
     ///
     /// - default: `false`
     /// - example: `true`

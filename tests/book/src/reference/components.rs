@@ -90,7 +90,11 @@ pub fn components() -> Vec<Component> {
                 title: "Keys",
                 introduction: "",
                 root: "File",
-                types: Types::of(&["lapi/config/src/file.rs"]),
+                types: Types::of(&[
+                    "lapi/config/src/file.rs",
+                    "lapi/config/src/file/database.rs",
+                    "lapi/config/src/file/server.rs",
+                ]),
             }],
             known: CONFIG_KEYS.to_vec(),
             unread: "These keys of CrowdSec's `config.yaml` are for its log processor and its other programs. They are \
@@ -144,6 +148,9 @@ pub fn components() -> Vec<Component> {
                 root: "ConfigFile",
                 types: Types::of(&[
                     "bouncers/proxy/src/config/file.rs",
+                    "bouncers/proxy/src/config/file/listen.rs",
+                    "bouncers/proxy/src/config/file/remediation.rs",
+                    "bouncers/proxy/src/config/file/upstreams.rs",
                     "bouncers/proxy/src/config.rs",
                     "bouncers/proxy/src/config/remediation.rs",
                 ]),
@@ -160,6 +167,10 @@ pub fn components() -> Vec<Component> {
                 root: "ConfigFile",
                 types: Types::of(&[
                     "bouncers/webhook/src/config/file.rs",
+                    "bouncers/webhook/src/config/file/http.rs",
+                    "bouncers/webhook/src/config/file/mirror.rs",
+                    "bouncers/webhook/src/config/file/program.rs",
+                    "bouncers/webhook/src/config/file/replace.rs",
                     "bouncers/webhook/src/config.rs",
                     "bouncers/webhook/src/event.rs",
                 ]),

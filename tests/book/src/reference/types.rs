@@ -1,4 +1,4 @@
-//! Reads the configuration types from their sources: keys, types, and what the doc comment of each says.
+//! Reads the configuration types from their sources: keys, types, and the doc comment of each.
 
 use std::collections::BTreeMap;
 
