@@ -90,7 +90,7 @@ pub(crate) fn adopt(context: &CommandContext<'_, Firewall>) -> anyhow::Result<()
     if !approved(&plan(&found, flags.undo, context, interim.is_some()), flags)? {
         return Ok(());
     }
-    // Whoever starts without the LAPI enforces nothing.
+    // A service that starts without the LAPI has nothing to enforce.
     ensure!(
         check_lapis(context)?,
         "nothing is changed: see `palisade-firewall check`, and run this again when the LAPI accepts this bouncer"

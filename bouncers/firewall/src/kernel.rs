@@ -57,7 +57,7 @@ impl Kernel {
         managed.map(|(ip, family)| Found::read(&mut self.socket, ip, &family.table)).collect()
     }
 
-    /// How many elements the managed tables of a configuration hold, whoever made them.
+    /// The number of elements in the managed tables of a configuration, those of other programs included.
     pub(crate) fn count_elements(&mut self, config: &Config) -> Result<u64, NetlinkError> {
         let mut count = 0;
         for (ip, family) in config.families().filter(|(_, family)| !family.set_only) {

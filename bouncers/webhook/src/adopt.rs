@@ -286,7 +286,7 @@ fn first_deliveries() -> anyhow::Result<()> {
     }
 }
 
-/// What `status -json` tells about deliveries.
+/// The deliveries in the output of `status -json`.
 #[derive(Debug, PartialEq, Eq)]
 struct Deliveries {
     /// Whether the decisions of the LAPI are known.

@@ -155,7 +155,7 @@ impl Interim {
     }
 }
 
-/// From now on a Ctrl-C or a lost terminal ends nothing: a change-over takes seconds, and half of one helps nobody.
+/// Ignores SIGINT, SIGHUP and SIGTERM from now on: a change-over takes seconds, and must not end half-way.
 async fn ignore_signals() {
     let kinds = [SignalKind::interrupt(), SignalKind::hangup(), SignalKind::terminate()];
     // Once a handler is set, the signal's own action stays off.
