@@ -40,6 +40,24 @@ export container=other
 exec /lib/systemd/systemd --log-target=null --unit=multi-user.target
 "#;
 
+/// A release of Debian that hosts are made of.
+#[derive(Debug, Clone, Copy)]
+pub enum Debian {
+    /// Debian 12.
+    Bookworm,
+    /// Debian 13.
+    Trixie,
+}
+
+impl Debian {
+    fn suite(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
+}
+
 /// A running host; it ends with this value.
 pub struct FreshHost {
     root: PathBuf,
@@ -64,31 +82,33 @@ impl FreshHost {
             .then(|| "a host with systemd of its own needs root: its control groups".to_owned())
     }
 
-    /// Makes the root that hosts are copies of, once.
+    /// Makes the root that hosts of a release are copies of, unless it exists.
     ///
     /// # Errors
     /// When that fails: with what `tests/fresh-root` printed.
-    pub fn make_root() -> Outcome {
+    pub fn make_root(release: Debian) -> Outcome {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fresh-root");
-        let output =
-            Command::new(script).env("PALISADE_PEERS", tools::peers_dir()?).output().doing(script)?;
+        let mut make = Command::new(script);
+        make.arg(release.suite()).env("PALISADE_PEERS", tools::peers_dir()?);
+        let output = make.output().doing(script)?;
         match output.status.success() {
             true => Ok(()),
             false => Err(Failure::new(String::from_utf8_lossy(&output.stderr))),
         }
     }
 
-    /// Boots a copy of the root.
+    /// Boots a copy of the root of a release.
     ///
     /// # Errors
     /// When it cannot be copied, or does not come up.
-    pub fn boot(name: &str) -> Outcome<Self> {
+    pub fn boot(name: &str, release: Debian) -> Outcome<Self> {
         let peers = tools::peers_dir()?;
         // Not in memory: with the programs it is half a gigabyte.
         let folder = tempfile::Builder::new().prefix("fresh-host-").tempdir_in(&peers)?;
         let root = folder.path().join("root");
         let mut copy = tools::command("cp")?;
-        tools::run(copy.arg("-a").arg(peers.join("fresh-root")).arg(&root), "")?.into_stdout()?;
+        let original = peers.join(format!("fresh-root-{}", release.suite()));
+        tools::run(copy.arg("-a").arg(original).arg(&root), "")?.into_stdout()?;
         // Without the harness's environment, which is not the host's.
         let mut boot = Command::new("unshare");
         boot.args(["--fork", "--kill-child", "--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup"]);

@@ -87,7 +87,7 @@ pub use captcha_service::CaptchaService;
 pub use custom_bouncer::CustomBouncer;
 pub use firewall::{Config, Firewall, Implementation};
 pub use firewall_host::{FirewallHost, agree, all_have_banned};
-pub use fresh_host::{FreshHost, packages};
+pub use fresh_host::{Debian, FreshHost, packages};
 pub use fresh_network::FreshNetwork;
 pub use history::{History, Moment};
 pub use host::Host;

@@ -1,8 +1,26 @@
-//! Debian packages.
+//! Debian packages, on each release of Debian.
 
-use palisade_e2e::{FreshHost, Outcome, eventually};
+use palisade_e2e::{Debian, FreshHost, Outcome, eventually};
 
-use super::{host, put};
+use super::{host_with, put};
+
+macro_rules! on_each_release {
+    ($($story:ident),* $(,)?) => {
+        mod debian_12 {
+            $(#[test] fn $story() -> super::Outcome { super::$story(super::Debian::Bookworm) })*
+        }
+        mod debian_13 {
+            $(#[test] fn $story() -> super::Outcome { super::$story(super::Debian::Trixie) })*
+        }
+    };
+}
+
+on_each_release!(
+    bouncers_beside_a_lapi_get_their_keys_and_leave_nothing,
+    a_firewall_begins_as_soon_as_its_file_holds_a_key,
+    a_purge_leaves_what_stock_programs_on_the_host_use,
+    units_are_correct_and_confined,
+);
 
 const FIREWALL_FILE: &str = "/etc/crowdsec/bouncers/crowdsec-firewall-bouncer.yaml";
 
@@ -22,9 +40,8 @@ fn leftovers(host: &FreshHost) -> Outcome<String> {
     )
 }
 
-#[test]
-fn bouncers_beside_a_lapi_get_their_keys_and_leave_nothing() -> Outcome {
-    let Some(host) = host("all-in-one")? else { return Ok(()) };
+fn bouncers_beside_a_lapi_get_their_keys_and_leave_nothing(release: Debian) -> Outcome {
+    let Some(host) = host_with(release, "all-in-one")? else { return Ok(()) };
     // In this order, which a package manager may choose: the LAPI comes last.
     let printed = install(&host, "firewall")?;
     assert!(printed.contains("palisade bouncers add"), "says what to do: {printed}");
@@ -83,9 +100,8 @@ fn bouncers_beside_a_lapi_get_their_keys_and_leave_nothing() -> Outcome {
     Ok(())
 }
 
-#[test]
-fn a_firewall_begins_as_soon_as_its_file_holds_a_key() -> Outcome {
-    let Some(host) = host("gate-1")? else { return Ok(()) };
+fn a_firewall_begins_as_soon_as_its_file_holds_a_key(release: Debian) -> Outcome {
+    let Some(host) = host_with(release, "gate-1")? else { return Ok(()) };
     install(&host, "firewall")?;
     assert!(!is_active(&host, "palisade-firewall")?);
     // Saved without a key: it goes on waiting, and does not fail again and again.
@@ -111,9 +127,8 @@ fn a_firewall_begins_as_soon_as_its_file_holds_a_key() -> Outcome {
     Ok(())
 }
 
-#[test]
-fn a_purge_leaves_what_stock_programs_on_the_host_use() -> Outcome {
-    let Some(host) = host("shared")? else { return Ok(()) };
+fn a_purge_leaves_what_stock_programs_on_the_host_use(release: Debian) -> Outcome {
+    let Some(host) = host_with(release, "shared")? else { return Ok(()) };
     install(&host, "lapi")?;
     install(&host, "firewall")?;
     // As after an installation of CrowdSec's own packages on the same files.
@@ -138,9 +153,8 @@ fn a_purge_leaves_what_stock_programs_on_the_host_use() -> Outcome {
     Ok(())
 }
 
-#[test]
-fn units_are_correct_and_confined() -> Outcome {
-    let Some(host) = host("units")? else { return Ok(()) };
+fn units_are_correct_and_confined(release: Debian) -> Outcome {
+    let Some(host) = host_with(release, "units")? else { return Ok(()) };
     for role in ["lapi", "firewall", "proxy", "webhook"] {
         install(&host, role)?;
         let unit = format!("palisade-{role}.service");
@@ -160,6 +174,14 @@ fn units_are_correct_and_confined() -> Outcome {
         let notice =
             format!("grep -q 'Permission is hereby granted' /usr/share/doc/palisade-{role}/copyright");
         host.sh(&format!("{notice} && grep -q '^tokio' /usr/share/doc/palisade-{role}/copyright"))?;
+        // The book, whole: every page is reached from the first.
+        let book = format!("/usr/share/doc/palisade-{role}/book");
+        host.sh(&format!("test -e {book}/introduction.md"))?;
+        let broken = host.sh(&format!(
+            "cd {book} && grep -roE '\\]\\([^):# ]+[)#]' . | while IFS=: read -r page link; do link=${{link%?}}; \
+             test -e \"${{page%/*}}/${{link#??}}\" || echo \"$page: $link\"; done"
+        ))?;
+        assert_eq!(broken, "");
         // What every installed program completes.
         host.sh(&format!("bash -c '. /usr/share/bash-completion/completions/palisade-{role}'"))?;
     }

@@ -9,26 +9,36 @@ mod pages;
 mod rpm;
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
-use palisade_e2e::{Doing as _, FreshHost, Outcome, packages};
+use palisade_e2e::{Debian, Doing as _, FreshHost, Outcome, packages};
 
-/// Builds the packages once for all tests, and boots a host.
-#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+/// Builds the packages once for all tests, and boots a host with Debian 12.
 fn host(name: &str) -> Outcome<Option<FreshHost>> {
+    host_with(Debian::Bookworm, name)
+}
+
+/// As [`host`], with a release.
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+fn host_with(release: Debian, name: &str) -> Outcome<Option<FreshHost>> {
+    // Stories at the same time: one makes the root, the others need it.
+    static ROOT: Mutex<()> = Mutex::new(());
     if let Some(reason) = FreshHost::unavailable() {
         eprintln!("left out: {reason}");
         return Ok(None);
     }
     folder()?;
-    FreshHost::boot(name).map(Some)
+    {
+        let _alone = ROOT.lock();
+        FreshHost::make_root(release)?;
+    }
+    FreshHost::boot(name, release).map(Some)
 }
 
-/// Where the packages are, with the root that hosts are copied from.
+/// Where the packages are.
 fn folder() -> Outcome<PathBuf> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let make = || FreshHost::make_root().and_then(|()| packages());
-    let folder = FOLDER.get_or_init(|| make().map_err(|failure| failure.to_string()));
+    let folder = FOLDER.get_or_init(|| packages().map_err(|failure| failure.to_string()));
     folder.clone().map_err(palisade_e2e::Failure::new)
 }
 
