@@ -51,6 +51,11 @@ impl CommandLine {
         &self.adapted
     }
 
+    /// The tree that the help and the manual pages describe.
+    pub(crate) fn declared(&self) -> &Command {
+        &self.declared
+    }
+
     /// Descends the tree by those words that name commands.
     pub(crate) fn select<'w>(&self, words: impl IntoIterator<Item = &'w str>) -> Selected<'_> {
         let mut selected = Selected { path: vec![self.declared.get_name()], command: &self.declared };

@@ -11,6 +11,7 @@ mod filters;
 mod input;
 mod lapi;
 mod machines;
+mod manual_pages;
 mod metrics;
 mod pki;
 mod profiles;
@@ -19,6 +20,7 @@ mod usage_reports;
 pub(crate) use completion::complete;
 pub(crate) use config::version;
 
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::output::{end_json, print};
 use crate::session::{Globals, Session};
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     /// Manage local API machines [requires local API]
     #[command(subcommand, visible_alias = "machine")]
     Machines(machines::Command),
+    /// Write a manual page of each command into a folder
+    #[command(hide = true)]
+    ManualPages(manual_pages::Args),
     /// Display crowdsec prometheus metrics.
     Metrics(metrics::Args),
     /// Make certificates for the LAPI and its clients
@@ -64,13 +69,14 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    pub(crate) async fn run(self, globals: &Globals, root: &clap::Command) -> Result<(), Failure> {
+    pub(crate) async fn run(self, globals: &Globals, commands: &CommandLine) -> Result<(), Failure> {
         match self {
-            Self::Completion(args) => completion::run(root, &args),
+            Self::Completion(args) => completion::run(commands.root(), &args),
+            Self::ManualPages(args) => manual_pages::run(commands.declared(), &args),
             Self::Version => print(&version()),
             Self::Pki(command) => command.run(),
             command => {
-                let session = Session::open(globals, root.get_name() == "cscli")?;
+                let session = Session::open(globals, commands.root().get_name() == "cscli")?;
                 command.run_in(&session).await?;
                 // `cscli` prints nothing for some commands, and no final newline for others.
                 if session.is_json_only() { end_json() } else { Ok(()) }
@@ -80,7 +86,7 @@ impl Command {
 
     async fn run_in(self, session: &Session) -> Result<(), Failure> {
         match self {
-            Self::Completion(_) | Self::Version | Self::Pki(_) => Ok(()),
+            Self::Completion(_) | Self::ManualPages(_) | Self::Version | Self::Pki(_) => Ok(()),
             Self::Alerts(command) => command.run(session).await,
             Self::Allowlists(command) => command.run(session).await,
             Self::Bouncers(command) => command.run(session).await,

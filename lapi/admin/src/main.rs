@@ -86,7 +86,7 @@ async fn run(program: &'static str, words: &[String]) -> Result<(), String> {
         Ok(None) => Ok(()),
         Ok(Some(Cli { version: true, command: None, .. })) => print(&commands::version()),
         Ok(Some(Cli { command: None, .. })) => selected.print_help(),
-        Ok(Some(Cli { globals, command: Some(command), .. })) => command.run(&globals, commands.root()).await,
+        Ok(Some(Cli { globals, command: Some(command), .. })) => command.run(&globals, &commands).await,
         Err(failure) => Err(failure),
     };
     run.or_else(|failure| {

@@ -152,6 +152,38 @@ fn manual_pages_have_every_flag_and_command_of_the_help() -> Outcome {
     Ok(())
 }
 
+/// Every command that can be run on its own has a page with the flags of its help.
+#[test]
+fn each_command_has_a_manual_page_made_from_its_help() -> Outcome {
+    story(|world| {
+        let folder = world.fresh_path("man");
+        fs::create_dir_all(&folder)?;
+        let palisade = |words: &[&str]| -> Outcome<String> {
+            tools::run(tools::command(tools::ours("palisade")?)?.args(words), "")?.into_stdout()
+        };
+        palisade(&["manual-pages", &folder.display().to_string()])?;
+        let mut pages = 0;
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let name = path.file_stem().doing("a page has a name")?.to_string_lossy().into_owned();
+            let page = fs::read_to_string(&path)?.replace("\\-", "-");
+            let usage = page.split(".SH SYNOPSIS").nth(1).and_then(|rest| rest.split("\\fB").nth(1));
+            let usage = usage.and_then(|rest| rest.split("\\fR").next()).doing(&name)?;
+            let words: Vec<&str> = usage.split(' ').skip(1).collect();
+            let help = palisade(&[&words[..], &["--help"]].concat())?;
+            for flag in help.split(|c: char| c.is_whitespace() || ",[]".contains(c)) {
+                let is_flag = flag.starts_with("--") && flag.len() > 2;
+                assert!(!is_flag || page.contains(flag), "{flag} is not in {name}");
+            }
+            pages += 1;
+        }
+        assert!(pages > 35, "{pages}");
+        // It would hide the page of the daemon.
+        assert!(!folder.join("palisade-lapi.1").exists());
+        Ok(())
+    })
+}
+
 #[test]
 fn examples_of_configuration_files_are_valid() -> Outcome {
     story(|world| {
