@@ -510,6 +510,26 @@ fn the_smallest_files_are_accepted() {
 }
 
 #[test]
+fn the_keys_of_the_table_for_plugins_exist() {
+    let page = read("docs/moving-over.md");
+    let (_, table) = page.split_once("| `palisade-proxy` | nginx").expect("the page has the table");
+    let components = components();
+    let proxy = components.iter().find(|component| component.name == "proxy").expect("a component");
+    let known: BTreeSet<String> = proxy.keys().into_iter().map(|placed| placed.shown.clone()).collect();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut named = 0;
+    for row in rows {
+        let ours = row.split('|').nth(1).unwrap_or_default();
+        // The odd pieces are in backticks; what is in braces is a value.
+        for key in ours.split('`').skip(1).step_by(2).filter(|key| !key.contains('{')) {
+            assert!(known.contains(key), "{key} is no key: {known:?}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
+#[test]
 fn the_manual_page_of_the_firewall_has_the_same_keys_and_defaults() {
     let manual = read("docs/man/palisade-firewall.yaml.5").replace("\\-", "-");
     let components = components();

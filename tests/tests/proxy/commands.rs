@@ -1,6 +1,7 @@
-//! The commands of `docs/proxy.md`, `docs/proxy-decisions.md` and `docs/proxy-tls.md`, as they are printed there.
+//! The commands of `docs/proxy.md`, `docs/proxy-decisions.md` and `docs/proxy-tls.md`, as they are printed there, and the
+//! configuration of `docs/moving-over.md`.
 
-use palisade_e2e::documented::{Shell, block};
+use palisade_e2e::documented::{self, Shell, block};
 use palisade_e2e::{Failure, Lapi, Make, Outcome, eventually, story, tools};
 
 #[test]
@@ -37,6 +38,23 @@ fn the_commands_of_the_pages_run() -> Outcome {
                 assert!(!is_about_the_ban || said.contains("ban"), "{line}: {said}");
             }
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_file_for_the_change_from_a_plugin_is_valid() -> Outcome {
+    story(|world| {
+        let shell = Shell::new(world, &world.router, &[])?;
+        let packaged = documented::repository("packaging/config/palisade-proxy.yaml")?;
+        std::fs::write(shell.folder.join("palisade-proxy.yaml"), packaged.replace("${API_KEY}", "key"))?;
+        let page = block("docs/moving-over.md", "yaml", "log_only")?;
+        std::fs::write(shell.folder.join("palisade-proxy.yaml.local"), page)?;
+        let program = tools::ours("palisade-proxy")?.display().to_string();
+        let said = shell.succeed(&format!("{program} -c palisade-proxy.yaml -t"))?;
+        assert!(said.contains("config is valid"), "{said}");
+        let merged = shell.succeed(&format!("{program} -c palisade-proxy.yaml -T"))?;
+        assert!(merged.contains("8088") && merged.contains("log_only"), "{merged}");
         Ok(())
     })
 }
