@@ -2,7 +2,7 @@
 
 use palisade_e2e::{Debian, FreshHost, Outcome, eventually};
 
-use super::{host_with, put};
+use super::{host_with, put, put_previous};
 
 macro_rules! on_each_release {
     ($($story:ident),* $(,)?) => {
@@ -29,6 +29,11 @@ fn install(host: &FreshHost, role: &str) -> Outcome<String> {
     host.sh(&format!("dpkg -i {package}"))
 }
 
+fn install_previous(host: &FreshHost, role: &str) -> Outcome<String> {
+    let package = put_previous(host, role, ".deb")?;
+    host.sh(&format!("dpkg -i {package}"))
+}
+
 fn is_active(host: &FreshHost, unit: &str) -> Outcome<bool> {
     Ok(host.run(&format!("systemctl is-active --quiet {unit}"))?.0)
 }
@@ -43,13 +48,13 @@ fn leftovers(host: &FreshHost) -> Outcome<String> {
 fn bouncers_beside_a_lapi_get_their_keys_and_leave_nothing(release: Debian) -> Outcome {
     let Some(host) = host_with(release, "all-in-one")? else { return Ok(()) };
     // In this order, which a package manager may choose: the LAPI comes last.
-    let printed = install(&host, "firewall")?;
+    let printed = install_previous(&host, "firewall")?;
     assert!(printed.contains("palisade bouncers add"), "says what to do: {printed}");
-    install(&host, "webhook")?;
-    let printed = install(&host, "proxy")?;
+    install_previous(&host, "webhook")?;
+    let printed = install_previous(&host, "proxy")?;
     assert!(printed.contains("palisade-proxy.yaml"), "{printed}");
     assert!(!is_active(&host, "palisade-firewall")?);
-    install(&host, "lapi")?;
+    install_previous(&host, "lapi")?;
     assert!(is_active(&host, "palisade-lapi")?);
     for role in ["firewall", "webhook"] {
         eventually("the bouncer is active", || is_active(&host, &format!("palisade-{role}")))?;

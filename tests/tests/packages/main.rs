@@ -44,7 +44,18 @@ fn folder() -> Outcome<PathBuf> {
 
 /// The package of a role, copied to the host.
 fn put(host: &FreshHost, role: &str, ending: &str) -> Outcome<String> {
-    let mut files = std::fs::read_dir(folder()?)?.flatten().map(|file| file.path());
+    put_from(folder()?, host, role, ending)
+}
+
+/// The package that an upgrade begins with: of an earlier build in the folder that `PALISADE_PREVIOUS_PACKAGES` names, by
+/// default of this build.
+fn put_previous(host: &FreshHost, role: &str, ending: &str) -> Outcome<String> {
+    let earlier = std::env::var_os("PALISADE_PREVIOUS_PACKAGES").map(PathBuf::from);
+    put_from(earlier.map_or_else(folder, Ok)?, host, role, ending)
+}
+
+fn put_from(folder: PathBuf, host: &FreshHost, role: &str, ending: &str) -> Outcome<String> {
+    let mut files = std::fs::read_dir(folder)?.flatten().map(|file| file.path());
     let is_wanted = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with(&format!("palisade-{role}")) && name.ends_with(ending)

@@ -2,20 +2,23 @@
 
 use palisade_e2e::{Outcome, eventually};
 
-use super::{host, put};
+use super::{host, put, put_previous};
 
 #[test]
 fn packages_install_upgrade_and_erase() -> Outcome {
     let Some(host) = host("rpm")? else { return Ok(()) };
     let rpm = "rpm --force-debian";
-    let (lapi, firewall) = (put(&host, "lapi", ".rpm")?, put(&host, "firewall", ".rpm")?);
+    let (lapi, firewall) = (put_previous(&host, "lapi", ".rpm")?, put_previous(&host, "firewall", ".rpm")?);
     host.sh(&format!("rpm -K --nosignature {lapi} {firewall}"))?;
     host.sh(&format!("{rpm} --nodeps -i {lapi}"))?;
     host.sh(&format!("{rpm} --nodeps -i {firewall}"))?;
     eventually("the firewall is active", || Ok(host.run("systemctl is-active palisade-firewall")?.0))?;
     host.sh("palisade decisions add --ip 192.0.2.7")?;
     eventually("the address is banned", || Ok(host.sh("nft list ruleset")?.contains("192.0.2.7")))?;
-    host.sh(&format!("{rpm} --nodeps -U --replacepkgs {firewall}"))?;
+    for role in ["lapi", "firewall"] {
+        let package = put(&host, role, ".rpm")?;
+        host.sh(&format!("{rpm} --nodeps -U --replacepkgs {package}"))?;
+    }
     eventually("it is active again", || Ok(host.run("systemctl is-active palisade-firewall")?.0))?;
     assert!(host.sh("nft list ruleset")?.contains("192.0.2.7"));
     host.sh(&format!("{rpm} --nodeps -e palisade-firewall palisade-lapi"))?;
