@@ -1,5 +1,6 @@
 //! The LAPI and its command-line tool as built, beside CrowdSec's own server, its clients and PostgreSQL.
 
+mod advisories;
 mod cli;
 mod commands;
 mod containers;
