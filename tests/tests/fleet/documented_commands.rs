@@ -1,7 +1,6 @@
 //! Runs the examples of the manual pages and the commands of `docs/push.md` and `docs/several-lapis.md`, as they are
 //! printed there.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -99,87 +98,6 @@ fn examples_of_the_command_run() -> Outcome {
         }
         let said = lapi.palisade(&["decisions", "list", "-o", "json"])?.into_stdout()?;
         assert!(said.contains("198.51.100.0/24") && said.contains("192.0.2.200"), "{said}");
-        Ok(())
-    })
-}
-
-/// The words of a manual page; flags with their dash.
-fn words_of(page: &str) -> Outcome<BTreeSet<String>> {
-    let text = repository(&format!("docs/man/{page}"))?.replace("\\-", "-");
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    Ok(text.split(|c| !is_part(c)).map(str::to_owned).collect())
-}
-
-#[test]
-fn manual_pages_have_every_flag_and_command_of_the_help() -> Outcome {
-    let help = |program: &str, words: &[&str]| -> Outcome<String> {
-        let said = tools::run(tools::command(tools::ours(program)?)?.args(words), "")?;
-        Ok(said.out + &said.err)
-    };
-    let mut missing = Vec::new();
-    for program in ["palisade-lapi", "palisade-firewall", "palisade-proxy", "palisade-webhook"] {
-        let page = words_of(&format!("{program}.8"))?;
-        let text = help(program, &["-help"])?;
-        // Flags and commands are indented by two blanks, flags of commands by four, explanations by eight.
-        let names = text.lines().filter(|line| line.starts_with("  ") && !line.starts_with("     "));
-        let names: Vec<&str> = names.filter_map(|line| line.split_whitespace().next()).collect();
-        assert!(names.contains(&"-t") && names.contains(&"adopt") == (program != "palisade-proxy"), "{text}");
-        missing.extend(
-            names.iter().filter(|name| !page.contains(**name)).map(|name| format!("{program} {name}")),
-        );
-    }
-    let page = words_of("palisade.1")?;
-    let commands = |words: &[&str]| -> Outcome<Vec<String>> {
-        let text = help("palisade", &[words, &["--help"]].concat())?;
-        let listed =
-            text.split_once("\nCommands:\n").map(|(_, rest)| rest.split("\n\n").next().unwrap_or(rest));
-        let listed = listed.unwrap_or_default().lines();
-        Ok(listed.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
-    };
-    let nouns = commands(&[])?;
-    assert!(nouns.contains(&"decisions".to_owned()), "{nouns:?}");
-    for noun in &nouns {
-        let verbs = commands(&[noun])?;
-        missing.extend(
-            [noun]
-                .into_iter()
-                .chain(&verbs)
-                .filter(|name| !page.contains(*name))
-                .map(|name| format!("palisade {noun}: {name}")),
-        );
-    }
-    assert!(missing.is_empty(), "not in the manual pages: {missing:#?}");
-    Ok(())
-}
-
-/// Every command that can be run on its own has a page with the flags of its help.
-#[test]
-fn each_command_has_a_manual_page_made_from_its_help() -> Outcome {
-    story(|world| {
-        let folder = world.fresh_path("man");
-        fs::create_dir_all(&folder)?;
-        let palisade = |words: &[&str]| -> Outcome<String> {
-            tools::run(tools::command(tools::ours("palisade")?)?.args(words), "")?.into_stdout()
-        };
-        palisade(&["manual-pages", &folder.display().to_string()])?;
-        let mut pages = 0;
-        for entry in fs::read_dir(&folder)? {
-            let path = entry?.path();
-            let name = path.file_stem().doing("a page has a name")?.to_string_lossy().into_owned();
-            let page = fs::read_to_string(&path)?.replace("\\-", "-");
-            let usage = page.split(".SH SYNOPSIS").nth(1).and_then(|rest| rest.split("\\fB").nth(1));
-            let usage = usage.and_then(|rest| rest.split("\\fR").next()).doing(&name)?;
-            let words: Vec<&str> = usage.split(' ').skip(1).collect();
-            let help = palisade(&[&words[..], &["--help"]].concat())?;
-            for flag in help.split(|c: char| c.is_whitespace() || ",[]".contains(c)) {
-                let is_flag = flag.starts_with("--") && flag.len() > 2;
-                assert!(!is_flag || page.contains(flag), "{flag} is not in {name}");
-            }
-            pages += 1;
-        }
-        assert!(pages > 35, "{pages}");
-        // It would hide the page of the daemon.
-        assert!(!folder.join("palisade-lapi.1").exists());
         Ok(())
     })
 }

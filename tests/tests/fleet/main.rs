@@ -10,6 +10,7 @@ mod identity;
 mod lapi_drift;
 mod lapi_faults;
 mod lapi_killed;
+mod manual_pages;
 mod mixed;
 mod network_trouble;
 mod permissions;
