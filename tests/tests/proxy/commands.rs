@@ -12,7 +12,7 @@ fn the_commands_of_the_pages_run() -> Outcome {
         let access = lapi.access();
         let program = tools::ours("palisade-proxy")?.display().to_string();
         let mut shell = Shell::new(world, &world.router, &[("palisade-proxy", program)])?;
-        // The eight lines of the page.
+        // The six lines of the page.
         let file = block("docs/proxy.md", "yaml", "routes:")?;
         let state = world.fresh_path("state");
         let file = file.replace("http://127.0.0.1:8080/", &access.url)
