@@ -128,7 +128,7 @@ pub struct LapiFile {
     /// - at least: `1s`
     /// - example: `10m`
     pub resync_interval: Option<String>,
-    /// How often usage metrics are reported to the LAPI; `0` for never.
+    /// How often usage metrics are reported to the LAPI; `0` for never. Palisade's own.
     ///
     /// - value: duration
     /// - default: `15m`
@@ -147,7 +147,7 @@ pub struct LapiFile {
     /// - default: `25s`
     /// - example: `50s`
     pub push_wait: Option<String>,
-    /// The name under which the LAPI lists this machine among those that share the key; 1 to 96 visible ASCII
+    /// The name under which the LAPI lists this host among those that share the key; 1 to 96 visible ASCII
     /// characters. Palisade's own.
     ///
     /// - default: the host's name and eight digits that are kept in `state_dir`

@@ -123,9 +123,9 @@ pub(crate) struct Flush {
     /// - default: `7d`
     /// - example: `30d`
     pub metrics_max_age: Option<String>,
-    /// Bouncers that were not heard of for so long are deleted.
+    /// Bouncers that have sent no request for so long are deleted.
     pub bouncers_autodelete: Option<AutoDelete>,
-    /// Machines that were not heard of for so long are deleted.
+    /// Machines that have sent no request for so long are deleted.
     pub agents_autodelete: Option<AutoDelete>,
 }
 
