@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::geteuid;
 
@@ -17,7 +17,7 @@ const BOOTED: &str = "/run/systemd/system";
 const POLL: Duration = Duration::from_millis(50);
 
 /// Lines of a failed service's log that an error shows.
-const LOG_LINES: usize = 4;
+const LOG_LINES: usize = 8;
 /// Longest line shown of it, in characters.
 const LOG_WIDTH: usize = 300;
 
@@ -146,6 +146,7 @@ impl Service {
     pub fn start(self, timeout: Duration) -> Result<(), SystemdError> {
         // The counter of the attempts before.
         self.reset_failed();
+        let begun = SystemTime::now();
         // Not waited for by systemctl: a service may wait for ever, and a failed start with Restart= is one job.
         systemctl(&["start", "--no-block", self.0])?;
         let until = Instant::now() + timeout;
@@ -163,7 +164,7 @@ impl Service {
                 return Err(SystemdError::NotStarted {
                     service: self.0,
                     state: state.state,
-                    log: self.log(),
+                    log: self.log_since(begun),
                 });
             }
             sleep(POLL);
@@ -207,15 +208,16 @@ impl Service {
         let _not_loaded = systemctl(&["reset-failed", self.0]);
     }
 
-    /// The end of its log, for an error; empty when there is none.
-    fn log(self) -> String {
+    /// The end of its log since a moment, with what systemd logged about it, for an error; empty when there is none.
+    fn log_since(self, begun: SystemTime) -> String {
+        let begun = begun.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let output = command("journalctl")
-            .args(["--quiet", "--no-pager", "--output=cat", "--lines=20", "--unit", self.0])
+            .args(["--quiet", "--no-pager", "--output=cat", "--lines=20", &format!("--since=@{begun:.6}")])
+            .args(["--unit", self.0])
             .output();
         let Ok(output) = output else { return String::new() };
         let text = String::from_utf8_lossy(&output.stdout);
-        // The bouncers' own lines, without those of systemd about the attempt.
-        let lines: Vec<&str> = text.lines().filter(|line| line.contains("level=")).collect();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
         let end = lines.iter().skip(lines.len().saturating_sub(LOG_LINES));
         end.map(|line| format!("\n  {}", line.chars().take(LOG_WIDTH).collect::<String>())).collect()
     }
