@@ -21,7 +21,9 @@ struct Image {
 }
 
 const LAPI_URL: (&str, &str) = ("API_URL", "http://lapi:8080/");
-const KEY: (&str, &str) = ("API_KEY", "0123456789abcdef");
+// Secrets are texts, whatever they would be in YAML.
+const SECRET: &str = "[0123 # 456: \"7";
+const KEY: (&str, &str) = ("API_KEY", SECRET);
 
 const IMAGES: &[Image] = &[
     Image {
@@ -32,7 +34,16 @@ const IMAGES: &[Image] = &[
             "containers/config/local_api_credentials.yaml",
             "config/profiles.yaml",
         ],
-        given: &[],
+        given: &[
+            ("DB_TYPE", "postgresql"),
+            ("DB_HOST", "db"),
+            ("DB_USER", SECRET),
+            ("DB_PASSWORD", SECRET),
+            ("DB_NAME", "palisade"),
+            ("REGISTRATION_TOKEN", SECRET),
+            ("AGENT_USERNAME", "admin"),
+            ("AGENT_PASSWORD", SECRET),
+        ],
     },
     Image {
         target: "firewall",
