@@ -210,6 +210,8 @@ impl Service {
 
     /// The end of its log since a moment, with what systemd logged about it, for an error; empty when there is none.
     fn log_since(self, begun: SystemTime) -> String {
+        // The last lines may not be written yet.
+        let _synced = command("journalctl").arg("--sync").output();
         let begun = begun.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let output = command("journalctl")
             .args(["--quiet", "--no-pager", "--output=cat", "--lines=20", &format!("--since=@{begun:.6}")])
