@@ -19,6 +19,16 @@ use crate::world::World;
 /// Names a folder for the pictures of [`Browser::picture`]; without it none are taken.
 const PICTURES: &str = "PALISADE_PICTURES";
 
+/// The configuration of fontconfig: the font beside the peers.
+fn fonts_of(folder: &Path) -> Outcome<String> {
+    let (fonts, cache) = (tools::peers_dir()?.join("root/usr/share/fonts"), folder.join("fonts"));
+    Ok(format!(
+        "<fontconfig><dir>{}</dir><cachedir>{}</cachedir></fontconfig>\n",
+        fonts.display(),
+        cache.display()
+    ))
+}
+
 /// A running browser with one page; killed when dropped.
 pub struct Browser {
     _process: Process,
@@ -42,6 +52,9 @@ impl Browser {
         }
         let folder = world.fresh_path("browser");
         std::fs::create_dir_all(&folder)?;
+        // Not the system's, which a minimal one does not have: without any font pages have no text.
+        let fonts = folder.join("fonts.conf");
+        std::fs::write(&fonts, fonts_of(&folder)?)?;
         let (inward, outward) = (folder.join("commands"), folder.join("messages"));
         tools::output(tools::command("mkfifo")?.args([&inward, &outward]))?;
         // Open for both directions, so that opening does not wait for the browser.
@@ -65,6 +78,7 @@ impl Browser {
             "--disable-component-update",
         ]);
         command.arg(format!("--user-data-dir={}", folder.join("profile").display())).env("HOME", &folder);
+        command.env("FONTCONFIG_FILE", &fonts);
         let process = world.start(host, "chromium", command)?;
         let mut browser = Self {
             _process: process,

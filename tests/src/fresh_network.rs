@@ -65,13 +65,16 @@ impl FreshNetwork {
     }
 
     /// A command that runs on the segment, with this machine's files.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
+    ///
+    /// # Errors
+    /// When the peers are not unpacked.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Outcome<Command> {
+        let mut command = tools::command("nsenter")?;
         command.args(["--net", "--target", &self.switch.id().to_string()]).arg(program);
-        command
+        Ok(command)
     }
 
     fn run(&self, script: &str) -> Outcome {
-        tools::output(self.command("sh").args(["-c", script])).map(drop)
+        tools::output(self.command("sh")?.args(["-c", script])).map(drop)
     }
 }

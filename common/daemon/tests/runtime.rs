@@ -14,6 +14,7 @@ use palisade_daemon::{
     logs::Logs,
     runtime::{self, DaemonContext},
 };
+use rustix::process::{Pid, Signal, kill_process};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -86,9 +87,8 @@ impl Daemon {
         }
     }
 
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     fn ends(mut self) -> (ExitStatus, String) {
@@ -115,11 +115,11 @@ fn ready_reload_watchdog_stop() {
     daemon.wait_for("STATUS=all is well");
     daemon.wait_for("READY=1");
     daemon.wait_for("WATCHDOG=1");
-    daemon.signal("-HUP");
+    daemon.signal(Signal::HUP);
     let reloading = daemon.wait_for("RELOADING=1");
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
     daemon.wait_for("READY=1");
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     daemon.wait_for("STOPPING=1");
     let (status, log) = daemon.ends();
     assert_eq!(status.code(), Some(0), "{log}");
@@ -130,7 +130,7 @@ fn ready_reload_watchdog_stop() {
 fn interrupt_is_graceful_too() {
     let daemon = Daemon::start("regular");
     daemon.wait_for("READY=1");
-    daemon.signal("-INT");
+    daemon.signal(Signal::INT);
     assert_eq!(daemon.ends().0.code(), Some(0));
 }
 
@@ -153,10 +153,10 @@ fn a_panicking_task_ends_the_daemon() {
 fn a_second_signal_does_not_wait() {
     let daemon = Daemon::start("stuck");
     daemon.wait_for("READY=1");
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     daemon.wait_for("STOPPING=1");
     let asked = Instant::now();
-    daemon.signal("-TERM");
+    daemon.signal(Signal::TERM);
     let (status, log) = daemon.ends();
     assert!(asked.elapsed() < Duration::from_secs(5), "{log}");
     assert_eq!((status.code(), status.signal()), (Some(1), None), "{log}");

@@ -3,7 +3,6 @@
 //! PostgreSQL.
 
 use std::net::Ipv4Addr;
-use std::os::unix::fs::chown;
 use std::process::{Child, Command};
 
 use palisade_e2e::documented::block;
@@ -239,7 +238,6 @@ impl Drop for Database {
 impl Database {
     fn start(network: &FreshNetwork) -> Outcome<Self> {
         let folder = tempfile::Builder::new().prefix("fresh-postgres-").tempdir()?;
-        chown(folder.path(), Some(1), Some(1))?;
         let at = folder.path().display();
         let certificate =
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=db.internal";
@@ -250,12 +248,8 @@ impl Database {
             program("initdb")?.display()
         );
         std::fs::write(folder.path().join("password"), PASSWORD)?;
-        // With openssl beside the peers, where this machine has none.
-        let path = tools::search_path()?;
-        tools::output(
-            Command::new("setpriv").args(AS_POSTGRES).args(["sh", "-c", &script]).env("PATH", path),
-        )?;
-        let mut server = network.command("setpriv");
+        tools::output(tools::command("unshare")?.args(AS_POSTGRES).args(["sh", "-c", &script]))?;
+        let mut server = network.command("unshare")?;
         server.args(AS_POSTGRES).arg(program("postgres")?).arg("-D").arg(folder.path().join("data"));
         for setting in
             ["listen_addresses=10.0.0.5", "ssl=on", "fsync=off", "timezone=GMT", "log_timezone=GMT"]
@@ -272,7 +266,7 @@ impl Database {
     }
 
     fn psql(&self, network: &FreshNetwork, statement: &str) -> Outcome<Command> {
-        let mut command = network.command("setpriv");
+        let mut command = network.command("unshare")?;
         command.args(AS_POSTGRES).arg(program("psql")?).env("PGPASSWORD", PASSWORD);
         command.arg("-h").arg(self.folder.path()).args(["-U", "postgres", "-q", "-c", statement]);
         Ok(command)
@@ -291,8 +285,9 @@ impl Database {
     }
 }
 
-/// PostgreSQL refuses to run as root; this user exists everywhere (`daemon`).
-const AS_POSTGRES: [&str; 3] = ["--reuid=1", "--regid=1", "--clear-groups"];
+/// PostgreSQL refuses to run as root. In a user namespace root has another name (`daemon`, which exists everywhere) and still
+/// reaches the program, which may lie below a folder of root's own.
+const AS_POSTGRES: [&str; 3] = ["--user", "--map-user=1", "--map-group=1"];
 
 fn program(name: &str) -> Outcome<std::path::PathBuf> {
     let versions = tools::peers_dir()?.join("root/usr/lib/postgresql");

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use palisade_store::{DbConfig, PostgresServer};
 use rustix::process::{Pid, Signal};
 
+/// A user that exists everywhere (`daemon`): `initdb` looks its name up.
+const USER: u32 = 1;
+
 /// A running server.
 pub(crate) struct Server {
     bin: PathBuf,
@@ -180,12 +183,12 @@ fn as_unprivileged(program: &Path, folder: &Path) -> Command {
         Command::new("env")
     } else if namespaces() {
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-user=1000", "--map-group=1000"]);
+        command.args(["--user", &format!("--map-user={USER}"), &format!("--map-group={USER}")]);
         command
     } else {
-        std::os::unix::fs::chown(folder, Some(65534), Some(65534)).expect("root may give a folder away");
+        std::os::unix::fs::chown(folder, Some(USER), Some(USER)).expect("root may give a folder away");
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups"]);
         command
     };
     command.arg(program).env("TZ", "UTC").current_dir("/");
@@ -199,8 +202,9 @@ fn as_unprivileged(program: &Path, folder: &Path) -> Command {
 fn namespaces() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
     *THERE.get_or_init(|| {
-        let tried =
-            Command::new("unshare").args(["--user", "--map-user=1000", "--map-group=1000", "true"]).output();
+        let tried = Command::new("unshare")
+            .args(["--user", &format!("--map-user={USER}"), &format!("--map-group={USER}"), "true"])
+            .output();
         tried.is_ok_and(|done| done.status.success())
     })
 }
