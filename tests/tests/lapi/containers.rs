@@ -176,19 +176,29 @@ fn the_lapi_adds_the_accounts_of_its_environment() -> Outcome {
     story(|world| {
         let config = json!({ "api": { "server": { "accounts_from_environment": true } } });
         let lapi = LapiProcess::prepare(world, Make::Ours, &Setup { config, ..Setup::default() })?;
-        let accounts = [
-            ("BOUNCER_KEY_hosts", "key-of-hosts"),
-            ("AGENT_USERNAME", "admin"),
-            ("AGENT_PASSWORD", "password-of-admin"),
-        ];
+        let accounts =
+            [("BOUNCER_KEY_hosts", "key-of-hosts"), ("AGENT_USERNAME", "admin"), ("AGENT_PASSWORD", SECRET)];
+        // What the image's commands log in with.
+        let credentials = world.fresh_path("local_api_credentials.yaml");
+        std::fs::write(&credentials, read("packaging/containers/config/local_api_credentials.yaml")?)?;
+        let client = world.fresh_path("client.yaml");
+        std::fs::write(
+            &client,
+            format!("api: {{client: {{credentials_path: {}}}}}\n", credentials.display()),
+        )?;
         for start in ["the first start", "a second start"] {
             let mut command = lapi.command()?;
             command.envs(accounts);
             let mut process = world.start(lapi.host(), "palisade-lapi", command)?;
-            eventually(start, || Ok(lapi.host().run(|| lapi.log_in("admin", "password-of-admin")).is_ok()))?;
+            eventually(start, || Ok(lapi.host().run(|| lapi.log_in("admin", SECRET)).is_ok()))?;
             let headers = [("X-Api-Key", "key-of-hosts")];
             let reply = lapi.host().run(|| lapi.http_client().ask("GET", "/v1/decisions", &headers, None))?;
             assert_eq!(reply.status, 200, "{start}: {}", reply.text());
+            let mut status = tools::command(tools::ours("palisade")?)?;
+            status.envs(accounts).env("LOCAL_API_URL", lapi.url()).env("CACERT_FILE", "");
+            let said =
+                lapi.host().run(|| tools::run(status.arg("-c").arg(&client).args(["lapi", "status"]), ""))?;
+            assert_eq!(said.code, 0, "{start}: {said:?}");
             process.signal(Signal::TERM)?;
             process.end()?;
         }
@@ -198,7 +208,7 @@ fn the_lapi_adds_the_accounts_of_its_environment() -> Outcome {
         command.envs(accounts);
         let mut process = world.start(lapi.host(), "palisade-lapi", command)?;
         process.wait_for_log("listening on")?;
-        assert!(lapi.host().run(|| lapi.log_in("admin", "password-of-admin")).is_err());
+        assert!(lapi.host().run(|| lapi.log_in("admin", SECRET)).is_err());
         process.signal(Signal::TERM)?;
         process.end()?;
         Ok(())
