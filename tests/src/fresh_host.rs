@@ -37,7 +37,7 @@ cd "$1"
 pivot_root . mnt
 umount -l /mnt
 export container=other
-exec /lib/systemd/systemd --log-target=null --unit=multi-user.target
+exec /lib/systemd/systemd --log-target=journal --unit=multi-user.target
 "#;
 
 /// A release of Debian that hosts are made of.

@@ -85,19 +85,24 @@ fn a_failed_or_killed_change_over_of_the_firewall_leaves_bans_in_force() -> Outc
 
     // Ours does not start: the stock bouncer is back before the interim tables go.
     let drop_in = "/run/systemd/system/palisade-firewall.service.d";
-    host.sh(&format!("mkdir -p {drop_in} && printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >{drop_in}/x.conf && systemctl daemon-reload"))?;
+    let broken = format!(
+        "mkdir -p {drop_in} && printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >{drop_in}/x.conf && systemctl daemon-reload"
+    );
+    let mended = format!("rm -r {drop_in} && systemctl daemon-reload");
+    host.sh(&broken)?;
     let gap = probe.during(|| {
         let (done, printed) = host.run("palisade-firewall adopt -yes")?;
         assert!(
             !done && printed.contains("everything is as before, and crowdsec-firewall-bouncer.service runs"),
             "{printed}"
         );
+        assert!(printed.contains("status=1/FAILURE"), "systemd's reason: {printed}");
         Ok(())
     })?;
     assert_eq!(gap, 0, "datagrams through the gap");
     assert_eq!((service(&host, STOCK)?, service(&host, OURS)?), (ON, OFF));
     assert!(!has_interim_tables(&host)?);
-    host.sh(&format!("rm -r {drop_in} && systemctl daemon-reload"))?;
+    host.sh(&mended)?;
 
     // The same the other way round.
     host.sh("palisade-firewall adopt -yes")?;
@@ -108,12 +113,24 @@ fn a_failed_or_killed_change_over_of_the_firewall_leaves_bans_in_force() -> Outc
             !done && printed.contains("everything is as before, and palisade-firewall.service runs"),
             "{printed}"
         );
+        assert!(printed.contains("Permission denied"), "systemd's reason: {printed}");
         Ok(())
     })?;
     assert_eq!(gap, 0, "datagrams through the gap");
     assert_eq!((service(&host, STOCK)?, service(&host, OURS)?), (OFF, ON));
     host.sh("chmod 755 /usr/bin/crowdsec-firewall-bouncer")?;
     host.sh("palisade-firewall adopt -undo -yes")?;
+
+    // Why a start fails now is shown, and not what a run before has logged.
+    let logged = host.sh("journalctl --output=cat --unit palisade-firewall")?;
+    assert!(logged.contains("removing 'crowdsec' table"), "{logged}");
+    host.sh(&broken)?;
+    let (done, printed) = host.run("palisade-firewall adopt -yes")?;
+    assert!(
+        !done && printed.contains("status=1/FAILURE") && !printed.contains("removing 'crowdsec'"),
+        "{printed}"
+    );
+    host.sh(&mended)?;
 
     // Killed at any moment: the interim tables stand, and another run goes on.
     for moment in ["0.1", "0.2", "0.3", "0.4", "0.5"] {
