@@ -107,7 +107,7 @@ pub use notify::Notify;
 pub use outcome::{Doing, Failure, Outcome};
 pub use pebble::{Pebble, PebbleOptions, PebblePlace};
 pub use peer_fronts::{FrontKind, PeerFront};
-pub use postgres::Postgres;
+pub use postgres::{AS_POSTGRES_USER, Postgres, postgres_programs};
 pub use process::Process;
 pub use proxy::{Proxy, ProxyConfig};
 pub use raw_upstream::{RawRequest, RawUpstream};

@@ -17,6 +17,22 @@ use crate::world::World;
 /// PostgreSQL refuses to run as root, which this process is: it runs as this user, which exists everywhere (`daemon`).
 const USER: &str = "1";
 
+/// Arguments of `unshare` with which a program of PostgreSQL runs as that user. In the user namespace root has this name; to the
+/// files it is root still, and reaches programs below a folder that only root may enter.
+pub const AS_POSTGRES_USER: [&str; 3] = ["--user", "--map-user=1", "--map-group=1"];
+
+/// The folder of the programs of the newest version beside the peers.
+///
+/// # Errors
+/// When there is none.
+pub fn postgres_programs() -> Outcome<PathBuf> {
+    let versions = tools::peers_dir()?.join("root/usr/lib/postgresql");
+    let found = std::fs::read_dir(&versions)
+        .doing(format_args!("PostgreSQL is not in {}; run tests/peers", versions.display()))?;
+    let newest = found.flatten().map(|version| version.path()).max().doing("no version of PostgreSQL")?;
+    Ok(newest.join("bin"))
+}
+
 /// A database server with one empty database, `crowdsec`, for its superuser `palisade` without a password.
 pub struct Postgres {
     programs: PathBuf,
@@ -32,15 +48,12 @@ impl Postgres {
     /// # Errors
     /// When it is not unpacked or does not come up.
     pub fn start(world: &World) -> Outcome<Self> {
-        let versions = tools::peers_dir()?.join("root/usr/lib/postgresql");
-        let found = std::fs::read_dir(&versions)
-            .doing(format_args!("PostgreSQL is not in {}; run tests/peers", versions.display()))?;
-        let newest = found.flatten().map(|version| version.path()).max().doing("no version of PostgreSQL")?;
+        let programs = postgres_programs()?;
         let folder = world.fresh_path("postgres");
         std::fs::create_dir_all(&folder)?;
         let port = world.router.free_port()?;
         let host = world.router.clone();
-        let mut postgres = Self { programs: newest.join("bin"), folder, host, port, process: None };
+        let mut postgres = Self { programs, folder, host, port, process: None };
         if !maps_users()? {
             let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o711);
             std::fs::set_permissions(world.folder(), everyone)?;
@@ -191,7 +204,7 @@ impl Postgres {
 fn as_other_user() -> Outcome<Command> {
     if maps_users()? {
         let mut command = tools::command("unshare")?;
-        command.args(["--user", &format!("--map-user={USER}"), &format!("--map-group={USER}")]);
+        command.args(AS_POSTGRES_USER);
         return Ok(command);
     }
     let mut command = tools::command("setpriv")?;
@@ -201,6 +214,6 @@ fn as_other_user() -> Outcome<Command> {
 
 fn maps_users() -> Outcome<bool> {
     let mut trial = tools::command("unshare")?;
-    trial.args(["--user", &format!("--map-user={USER}"), &format!("--map-group={USER}"), "true"]);
+    trial.args(AS_POSTGRES_USER).arg("true");
     Ok(tools::output(trial.current_dir(Path::new("/"))).is_ok())
 }

@@ -6,7 +6,10 @@ use std::net::Ipv4Addr;
 use std::process::{Child, Command};
 
 use palisade_e2e::documented::block;
-use palisade_e2e::{Doing as _, FreshHost, FreshNetwork, Outcome, eventually, guesses, tools};
+use palisade_e2e::{
+    AS_POSTGRES_USER, Doing as _, FreshHost, FreshNetwork, Outcome, eventually, guesses, postgres_programs,
+    tools,
+};
 
 const PAGE: &str = "docs/multi-server.md";
 
@@ -238,6 +241,7 @@ impl Drop for Database {
 impl Database {
     fn start(network: &FreshNetwork) -> Outcome<Self> {
         let folder = tempfile::Builder::new().prefix("fresh-postgres-").tempdir()?;
+        let programs = postgres_programs()?;
         let at = folder.path().display();
         let certificate =
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=db.internal";
@@ -245,12 +249,16 @@ impl Database {
             "{} -D {at}/data -U postgres -A scram-sha-256 --pwfile={at}/password -E UTF8 --locale=C --no-sync && \
              echo 'hostssl all all 10.0.0.0/8 scram-sha-256' >>{at}/data/pg_hba.conf && \
              {certificate} -keyout {at}/data/server.key -out {at}/data/server.crt && chmod 0600 {at}/data/server.key",
-            program("initdb")?.display()
+            programs.join("initdb").display()
         );
         std::fs::write(folder.path().join("password"), PASSWORD)?;
-        tools::output(tools::command("unshare")?.args(AS_POSTGRES).args(["sh", "-c", &script]))?;
+        tools::output(tools::command("unshare")?.args(AS_POSTGRES_USER).args(["sh", "-c", &script]))?;
         let mut server = network.command("unshare")?;
-        server.args(AS_POSTGRES).arg(program("postgres")?).arg("-D").arg(folder.path().join("data"));
+        server
+            .args(AS_POSTGRES_USER)
+            .arg(programs.join("postgres"))
+            .arg("-D")
+            .arg(folder.path().join("data"));
         for setting in
             ["listen_addresses=10.0.0.5", "ssl=on", "fsync=off", "timezone=GMT", "log_timezone=GMT"]
         {
@@ -267,7 +275,7 @@ impl Database {
 
     fn psql(&self, network: &FreshNetwork, statement: &str) -> Outcome<Command> {
         let mut command = network.command("unshare")?;
-        command.args(AS_POSTGRES).arg(program("psql")?).env("PGPASSWORD", PASSWORD);
+        command.args(AS_POSTGRES_USER).arg(postgres_programs()?.join("psql")).env("PGPASSWORD", PASSWORD);
         command.arg("-h").arg(self.folder.path()).args(["-U", "postgres", "-q", "-c", statement]);
         Ok(command)
     }
@@ -283,16 +291,6 @@ impl Database {
         }
         Ok(())
     }
-}
-
-/// PostgreSQL refuses to run as root. In a user namespace root has another name (`daemon`, which exists everywhere) and still
-/// reaches the program, which may lie below a folder of root's own.
-const AS_POSTGRES: [&str; 3] = ["--user", "--map-user=1", "--map-group=1"];
-
-fn program(name: &str) -> Outcome<std::path::PathBuf> {
-    let versions = tools::peers_dir()?.join("root/usr/lib/postgresql");
-    let newest = std::fs::read_dir(versions)?.flatten().map(|version| version.path()).max();
-    Ok(newest.doing("no version of PostgreSQL")?.join("bin").join(name))
 }
 
 #[test]
