@@ -329,15 +329,15 @@ fn files() {
     agree(&host, (TCP, DATABASE, Err("cannot read the profiles")));
 }
 
-/// The start goes on without the log files of a folder, and says so; `-t` warns.
-fn logs_elsewhere(host: &Host, folder: &str, told: &[&str]) {
+/// Expects a start without the log files of a folder, with these texts in its log, and a warning of `-t`.
+fn logs_elsewhere(host: &Host, folder: &str, logged: &[&str]) {
     let top = format!("{DATABASE}\ncommon: {{log_media: file, log_dir: @/{folder}}}");
     agree(host, (TCP, &top, Ok(())));
     let (_, tested) = host.test();
     assert!(tested.contains("the start logs to standard error instead of a file"), "{folder}: {tested}");
     let (has_started, started) = host.start();
     assert!(has_started, "{started}");
-    for text in told {
+    for text in logged {
         assert!(started.contains(text), "{folder}: {text}\n{started}");
     }
 }
